@@ -1,0 +1,36 @@
+/**
+ * Pokes between processes. A poke says where to look, never what happened: whoever gets one reads Postgres. So a lost
+ * poke costs a second (the poll), never an event. Console lines travel here too, live and lossy; storage has them all.
+ */
+export interface BusTopics {
+  /** Something was appended to the events of this operation. */
+  'operation-events': { operation_id: string; server_id: string | null };
+  /** Rows wait in the outbox. */
+  dispatch: Record<string, never>;
+  /** Live lines of one server. */
+  console: { server_id: string; lines: ConsoleLine[] };
+  /** An agent's row has changed. */
+  'agent-status': { agent_id: string };
+}
+
+export interface ConsoleLine {
+  /** Opaque position right after the line: run id and byte offset. */
+  cursor: string;
+  /** ISO 8601, UTC. */
+  timestamp: string;
+  level: 'INFO' | 'WARN' | 'ERROR' | 'DEBUG';
+  source: string;
+  message: string;
+}
+
+export type BusTopic = keyof BusTopics;
+
+export interface Bus {
+  /** Never throws and never waits: a bus that is down loses pokes, which the polls make good. */
+  publish<T extends BusTopic>(topic: T, payload: BusTopics[T]): void;
+  /** Answers the unsubscribe function. */
+  subscribe<T extends BusTopic>(topic: T, listener: (payload: BusTopics[T]) => void): () => void;
+  /** False when other processes' pokes do not arrive here: then polls are all there is. */
+  readonly shared: boolean;
+  close(): Promise<void>;
+}
