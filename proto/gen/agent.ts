@@ -565,6 +565,8 @@ export interface StartWork {
 export interface StopWork {
   consoleSeconds: number;
   termSeconds: number;
+  /** When set, only this run is stopped: the undo of a start must not end a server that ran before it. */
+  runId: string;
 }
 
 /** SIGKILL of the whole process group. */
@@ -5126,7 +5128,7 @@ export const StartWork: MessageFns<StartWork> = {
 };
 
 function createBaseStopWork(): StopWork {
-  return { consoleSeconds: 0, termSeconds: 0 };
+  return { consoleSeconds: 0, termSeconds: 0, runId: "" };
 }
 
 export const StopWork: MessageFns<StopWork> = {
@@ -5136,6 +5138,9 @@ export const StopWork: MessageFns<StopWork> = {
     }
     if (message.termSeconds !== 0) {
       writer.uint32(16).int32(message.termSeconds);
+    }
+    if (message.runId !== "") {
+      writer.uint32(26).string(message.runId);
     }
     return writer;
   },
@@ -5167,6 +5172,14 @@ export const StopWork: MessageFns<StopWork> = {
             }
 
             message.termSeconds = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.runId = reader.string();
             continue;
           }
         }
