@@ -1,0 +1,23 @@
+import { identity } from './0001-identity.js';
+import { agents } from './0002-agents.js';
+import { servers } from './0003-servers.js';
+import { operations } from './0004-operations.js';
+import { telemetry } from './0005-telemetry.js';
+import { plugins } from './0006-plugins.js';
+import { backups } from './0007-backups.js';
+import { notices } from './0008-notices.js';
+import type { Migration } from './migration.js';
+
+export type { Migration } from './migration.js';
+
+/** Every migration, in order. */
+export const MIGRATIONS: readonly Migration[] = [
+  identity,
+  agents,
+  servers,
+  operations,
+  telemetry,
+  plugins,
+  backups,
+  notices,
+];

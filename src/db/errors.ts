@@ -1,0 +1,74 @@
+import { BaseError, ConnectionError } from 'sequelize';
+import { AppError } from '#src/domain/errors.js';
+
+/** What a server that is stopping, starting or out of connections answers. https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const UNAVAILABLE_STATES = new Set(['57P01', '57P02', '57P03', '53300']);
+const UNAVAILABLE_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EHOSTUNREACH',
+]);
+/** pg has no code for these. */
+const UNAVAILABLE_MESSAGE =
+  /^(Connection terminated|Client has encountered a connection error|Query read timeout)/;
+
+/** What an error that came out of a query carries, under all its wrappings. */
+interface DriverError {
+  code?: unknown;
+  constraint?: unknown;
+  message?: unknown;
+}
+
+function driverError(error: unknown): DriverError {
+  if (error instanceof BaseError && 'parent' in error) return driverError(error.parent);
+  return typeof error === 'object' && error !== null ? error : {};
+}
+
+/** The SQLSTATE (or the socket's error code) behind a failed query; undefined when the failure has none. */
+export function sqlState(error: unknown): string | undefined {
+  const { code } = driverError(error);
+  return typeof code === 'string' ? code : undefined;
+}
+
+/** The name of the constraint or unique index that refused the row, e.g. `servers_agent_id_port_key`. */
+export function violatedConstraint(error: unknown): string | undefined {
+  const { constraint } = driverError(error);
+  return typeof constraint === 'string' ? constraint : undefined;
+}
+
+/**
+ * What leaves the database room: a server that does not answer becomes `database-unavailable` (503, retried), and
+ * everything else keeps its class but hides from loggers what it drags along. Sequelize hangs the statement, its bind
+ * values and the refused row (PostgreSQL's `detail`) on its errors, and pino prints every enumerable property:
+ * without this a failed login insert would put a password hash into the log.
+ */
+export function translate(error: unknown): unknown {
+  if (isUnavailable(error)) {
+    return new AppError('database-unavailable', { cause: hideValues(error), retryAfterS: 1 });
+  }
+  return hideValues(error);
+}
+
+function isUnavailable(error: unknown): boolean {
+  if (error instanceof ConnectionError) return true;
+  const { message } = driverError(error);
+  if (typeof message === 'string' && UNAVAILABLE_MESSAGE.test(message)) return true;
+  const state = sqlState(error);
+  return (
+    state !== undefined &&
+    (state.startsWith('08') || UNAVAILABLE_STATES.has(state) || UNAVAILABLE_CODES.has(state))
+  );
+}
+
+const TELLTALE = ['parent', 'original', 'sql', 'parameters', 'fields', 'errors', 'value'];
+
+function hideValues(error: unknown): unknown {
+  if (!(error instanceof BaseError)) return error;
+  for (const property of TELLTALE) {
+    if (Object.hasOwn(error, property)) Object.defineProperty(error, property, { enumerable: false });
+  }
+  return error;
+}

@@ -1,0 +1,391 @@
+/**
+ * The rows as the database gives them: column names, `Date` for timestamptz, null for NULL. bigint columns are
+ * numbers (connect.ts refuses values that a number cannot hold). The models are made from these types, and
+ * test/integration/schema.test.ts compares them with the live columns.
+ */
+import type { OperationEventData, OperationEventType } from '#src/contracts/operation.js';
+import type { ErrorCode } from '#src/domain/errors.js';
+import type {
+  OperationKind,
+  OperationProgress,
+  OperationState,
+  OperationTrigger,
+} from '#src/domain/operation.js';
+import type { Permission, Role } from '#src/domain/permissions.js';
+import type { DesiredState, ServerStatus } from '#src/domain/serverState.js';
+
+export const AGENT_STATUSES = ['online', 'offline', 'error'] as const;
+export type AgentStatus = (typeof AGENT_STATUSES)[number];
+
+export const TLS_MODES = ['pinned', 'insecure', 'plaintext'] as const;
+export type TlsMode = (typeof TLS_MODES)[number];
+
+export const SERVER_TYPES = ['paper', 'spigot', 'purpur', 'vanilla', 'fabric', 'forge'] as const;
+export type ServerType = (typeof SERVER_TYPES)[number];
+
+export const FAILOVER_POLICIES = ['auto', 'manual', 'never'] as const;
+export type FailoverPolicy = (typeof FAILOVER_POLICIES)[number];
+
+export const SWEEP_VERDICTS = ['running', 'conclusive', 'inconclusive'] as const;
+export type SweepVerdict = (typeof SWEEP_VERDICTS)[number];
+
+export const LOG_LEVELS = ['INFO', 'WARN', 'ERROR', 'DEBUG'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export const PLUGIN_SOURCES = ['spigot', 'modrinth', 'curseforge', 'github', 'hangar'] as const;
+export type PluginSource = (typeof PLUGIN_SOURCES)[number];
+
+export const BACKUP_TYPES = ['full', 'world', 'plugins', 'config'] as const;
+export type BackupType = (typeof BACKUP_TYPES)[number];
+
+export const BACKUP_STATUSES = ['pending', 'in_progress', 'completed', 'failed'] as const;
+export type BackupStatus = (typeof BACKUP_STATUSES)[number];
+
+export const COMPRESSIONS = ['gzip', 'zip', 'tar'] as const;
+export type Compression = (typeof COMPRESSIONS)[number];
+
+export const BACKUP_TRIGGERS = ['manual', 'scheduled', 'safety'] as const;
+export type BackupTrigger = (typeof BACKUP_TRIGGERS)[number];
+
+/** Where an archive lies; `agent`: still only on the host that made it. */
+export const BACKUP_STORAGES = ['agent', 'local', 's3'] as const;
+export type BackupStorage = (typeof BACKUP_STORAGES)[number];
+
+export const NOTIFICATION_SEVERITIES = ['info', 'warning', 'critical'] as const;
+export type NotificationSeverity = (typeof NOTIFICATION_SEVERITIES)[number];
+
+export type JsonObject = Record<string, unknown>;
+
+export interface UserRow {
+  id: string;
+  username: string;
+  email: string;
+  password_hash: string;
+  role: Role;
+  is_active: boolean;
+  last_login: Date | null;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface SessionRow {
+  id: string;
+  user_id: string;
+  token_hash: string;
+  /** The sessions that followed one another by refresh, from one login. */
+  family_id: string;
+  ip_address: string | null;
+  user_agent: string | null;
+  expires_at: Date;
+  replaced_at: Date | null;
+  replaced_by: string | null;
+  revoked_at: Date | null;
+  created_at: Date;
+}
+
+export interface ApiKeyRow {
+  id: string;
+  user_id: string;
+  name: string;
+  /** The first characters of the key, by which people recognise it. */
+  prefix: string;
+  key_hash: string;
+  scopes: string[];
+  expires_at: Date | null;
+  last_used_at: Date | null;
+  created_at: Date;
+}
+
+export interface PasswordResetRow {
+  id: string;
+  user_id: string;
+  token_hash: string;
+  expires_at: Date;
+  used_at: Date | null;
+  created_at: Date;
+}
+
+export interface AgentRow {
+  id: string;
+  /** The name people gave it; everything else refers to `id`. */
+  agent_id: string;
+  hostname: string;
+  ip_address: string;
+  port: number;
+  status: AgentStatus;
+  version: string | null;
+  os: string | null;
+  cpu_cores: number | null;
+  memory_total: number | null;
+  disk_total: number | null;
+  last_seen: Date | null;
+  /** Seconds. */
+  health_check_interval: number;
+  work_dir: string | null;
+  tls_mode: TlsMode;
+  tls_fingerprint: string | null;
+  /** Sealed. */
+  token: string | null;
+  zone: string | null;
+  labels: Record<string, string>;
+  capabilities: JsonObject | null;
+  maintenance_until: Date | null;
+  cordoned: boolean;
+  quarantined: boolean;
+  failures: number;
+  last_sweep_id: string | null;
+  boot_id: string | null;
+  incarnation: string | null;
+  lease_seq: number;
+  lease_frozen: boolean;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface SweepRow {
+  id: string;
+  shard: number;
+  verdict: SweepVerdict;
+  pinged: number;
+  failed: number;
+  started_at: Date;
+  finished_at: Date | null;
+}
+
+export interface ServerRow {
+  id: string;
+  agent_id: string;
+  user_id: string;
+  name: string;
+  display_name: string | null;
+  server_type: ServerType;
+  version: string;
+  port: number | null;
+  max_players: number;
+  status: ServerStatus;
+  work_dir: string | null;
+  java_args: string | null;
+  auto_start: boolean;
+  auto_restart: boolean;
+  /** MiB. */
+  memory_min: number;
+  /** MiB. */
+  memory_max: number;
+  desired_state: DesiredState;
+  installed: boolean;
+  java_version: number | null;
+  accept_eula: boolean;
+  failover_policy: FailoverPolicy;
+  failover_empty_world: boolean;
+  jar_url: string | null;
+  jar_sha256: string | null;
+  connect_address: string | null;
+  current_op_id: string | null;
+  op_seq: number;
+  server_seq: number;
+  status_op_seq: number;
+  status_step: number;
+  owner_epoch: number;
+  crash_count: number;
+  crash_window_started_at: Date | null;
+  last_started: Date | null;
+  last_stopped: Date | null;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface ServerMemberRow {
+  server_id: string;
+  user_id: string;
+  permissions: Permission[];
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface OperationRow {
+  id: string;
+  kind: OperationKind;
+  state: OperationState;
+  server_id: string | null;
+  agent_id: string | null;
+  requested_by: string | null;
+  trigger: OperationTrigger;
+  params: JsonObject;
+  idempotency_key: string | null;
+  request_hash: string | null;
+  request_id: string | null;
+  op_seq: number | null;
+  epoch: number | null;
+  progress: OperationProgress | null;
+  error_code: ErrorCode | null;
+  error_detail: string | null;
+  superseded_by: string | null;
+  event_seq: number;
+  dispatch_after: Date | null;
+  cancel_requested_at: Date | null;
+  workflow_id: string | null;
+  run_id: string | null;
+  created_at: Date;
+  started_at: Date | null;
+  finished_at: Date | null;
+}
+
+export interface OperationEventRow {
+  op_id: string;
+  seq: number;
+  server_id: string | null;
+  server_seq: number | null;
+  event_key: string;
+  type: OperationEventType;
+  data: OperationEventData;
+  at: Date;
+}
+
+export interface ServerMetricRow {
+  id: number;
+  server_id: string;
+  timestamp: Date;
+  cpu_percent: number | null;
+  /** Bytes. */
+  memory_used: number | null;
+  players_online: number | null;
+  tps: number | null;
+  uptime_seconds: number | null;
+}
+
+export interface LogRow {
+  id: number;
+  server_id: string;
+  timestamp: Date;
+  level: LogLevel;
+  source: string | null;
+  message: string;
+  exception: string | null;
+  stack_trace: string | null;
+  run_id: string | null;
+  byte_offset: number | null;
+}
+
+export interface LogCursorRow {
+  server_id: string;
+  run_id: string;
+  byte_offset: number;
+  updated_at: Date;
+}
+
+export interface PluginRow {
+  id: string;
+  name: string;
+  slug: string;
+  description: string | null;
+  author: string | null;
+  version: string | null;
+  download_url: string | null;
+  icon_url: string | null;
+  source: PluginSource | null;
+  source_id: string | null;
+  category: string | null;
+  downloads: number;
+  /** numeric(3,2) arrives as its digits. */
+  rating: string | null;
+  minecraft_versions: string[] | null;
+  is_active: boolean;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface ServerPluginRow {
+  id: string;
+  server_id: string;
+  plugin_id: string;
+  version: string | null;
+  is_enabled: boolean;
+  file_name: string | null;
+  sha512: string | null;
+  pinned: boolean;
+  installed_at: Date;
+  updated_at: Date;
+}
+
+export interface BackupRow {
+  id: string;
+  server_id: string;
+  filename: string;
+  path: string;
+  size_bytes: number | null;
+  backup_type: BackupType;
+  status: BackupStatus;
+  compression: Compression;
+  trigger: BackupTrigger;
+  storage: BackupStorage;
+  sha256: string | null;
+  epoch: number | null;
+  error_code: ErrorCode | null;
+  created_by: string | null;
+  created_at: Date;
+  completed_at: Date | null;
+  verified_at: Date | null;
+  deleted_at: Date | null;
+}
+
+export interface BackupConfigRow {
+  server_id: string;
+  enabled: boolean;
+  /** Five-field cron, read in `timezone`. */
+  schedule: string;
+  timezone: string;
+  max_backups: number;
+  retention_days: number;
+  include_world: boolean;
+  include_plugins: boolean;
+  include_config: boolean;
+  include_logs: boolean;
+  exclude_paths: string[];
+  keep_daily: number;
+  keep_weekly: number;
+  keep_monthly: number;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface NotificationRow {
+  id: string;
+  user_id: string;
+  dedupe_key: string | null;
+  type: string;
+  severity: NotificationSeverity;
+  title: string;
+  body: string;
+  data: JsonObject;
+  server_id: string | null;
+  read_at: Date | null;
+  created_at: Date;
+}
+
+export interface WebhookRow {
+  id: string;
+  user_id: string;
+  url: string;
+  /** Sealed. */
+  secret: string;
+  events: string[];
+  is_active: boolean;
+  failures: number;
+  last_status: number | null;
+  last_delivery_at: Date | null;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface AuditLogRow {
+  id: string;
+  actor_id: string | null;
+  actor_name: string | null;
+  action: string;
+  target_type: string | null;
+  target_id: string | null;
+  request_id: string | null;
+  ip_address: string | null;
+  data: JsonObject;
+  at: Date;
+}
