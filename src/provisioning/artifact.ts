@@ -1,0 +1,28 @@
+/** What an agent downloads and verifies before a server counts as installed. */
+export interface Artifact {
+  url: string;
+  /** Lower-case hex. At least one hash is known; the agent checks the strongest. */
+  sha256?: string;
+  sha1?: string;
+  /** Bytes; larger bodies are refused while they arrive. */
+  size?: number;
+  /** Its name in the server's folder. */
+  fileName: string;
+}
+
+/** The columns of a server that say what it runs. */
+export interface ArtifactQuery {
+  server_type: string;
+  version: string;
+  jar_url: string | null;
+  jar_sha256: string | null;
+}
+
+/** Where the servers of one type come from. One file a type; `resolveArtifact` is its only caller. */
+export interface ArtifactSource {
+  /**
+   * Null when the source does not have that version. Rejects with `upstream-failed` when it can't be asked.
+   * Idempotent, and free of effects: the download is the agent's.
+   */
+  find(query: ArtifactQuery, signal?: AbortSignal): Promise<Artifact | null>;
+}

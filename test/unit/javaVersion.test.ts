@@ -1,0 +1,39 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { requiredJava } from '#src/domain/javaVersion.js';
+
+describe('the Java that a Minecraft version needs', () => {
+  const table: [version: string, java: number][] = [
+    ['1.7.10', 8],
+    ['1.8', 8],
+    ['1.16.5', 8],
+    ['1.17', 16],
+    ['1.17.1', 16],
+    ['1.18', 17],
+    ['1.20.1', 17],
+    ['1.20.4', 17],
+    ['1.20.5', 21],
+    ['1.20.6-rc1', 21],
+    ['1.20.5-pre1', 21],
+    ['1.21', 21],
+    ['1.21.4', 21],
+    ['1.21-pre1', 21],
+    ['26.1', 25],
+    ['26.1.2', 25],
+    ['26.1-snapshot-3', 25],
+    ['27.4', 25],
+    ['24w14a', 21],
+    ['b1.7.3', 21],
+    ['2.0', 21],
+    ['latest', 21],
+    ['', 21],
+    ['1.20.4.1', 21],
+  ];
+  for (const [version, java] of table) {
+    it(`${version || '(nothing)'} runs on Java ${java}`, () => expect(requiredJava(version)).to.equal(java));
+  }
+
+  it('answers some Java for any text', () => {
+    fc.assert(fc.property(fc.string(), text => [8, 16, 17, 21, 25].includes(requiredJava(text))));
+  });
+});
