@@ -1,5 +1,6 @@
-import type { ErrorCode } from './errors.js';
-import type { OperationKind } from './operation.js';
+import { assertNever, type ErrorCode } from './errors.js';
+import type { OperationKind, OperationTrigger } from './operation.js';
+import type { DesiredState } from './serverState.js';
 
 /** At most this many operations wait behind the current one of a server. */
 export const MAX_QUEUED = 20;
@@ -70,9 +71,7 @@ export function resolve(pending: readonly PendingOperation[], incoming: Incoming
   if (!current) return { action: 'run', cancel: null, supersede: [] };
   if (pending.some(op => CLASS[op.kind] === 'delete' && !op.cancelling)) return besideDelete(pending, kind);
   if (kind === 'kill') return resolveKill(current, queue);
-  if (current.needsOperator && kind !== 'stop' && kind !== 'delete') {
-    return { action: 'refuse', code: 'needs-operator' };
-  }
+  if (current.needsOperator) return { action: 'refuse', code: 'needs-operator' };
 
   const withdrawn = kind === 'stop' || kind === 'delete' ? queue.filter(op => isWithdrawnBy(op, kind)) : [];
   const supersede = withdrawn.map(op => op.id);
@@ -96,8 +95,8 @@ function resolveKill(current: PendingOperation, queue: readonly PendingOperation
     return { action: 'coalesce', into: current.id, supersede: [] };
   }
   const power: Class[] = ['start', 'stop', 'kill'];
-  // A backup or an install goes on and sees a crash.
-  if (!power.includes(CLASS[current.kind])) return { action: 'beside' };
+  // A backup or an install goes on and sees a crash; what rests for an operator keeps resting.
+  if (current.needsOperator || !power.includes(CLASS[current.kind])) return { action: 'beside' };
   const supersede = queue.filter(op => power.includes(CLASS[op.kind])).map(op => op.id);
   return { action: 'run', cancel: current.id, supersede };
 }
@@ -123,5 +122,26 @@ function preempts(current: PendingOperation, incoming: IncomingOperation): boole
       return CLASS[current.kind] !== 'stop' && CLASS[current.kind] !== 'kill';
     default:
       return false;
+  }
+}
+
+/**
+ * What the server shall be once someone has asked for this, whether or not it comes about. The system's own requests
+ * follow that wish and don't change it.
+ */
+export function desiredStateAfter(kind: OperationKind, trigger: OperationTrigger): DesiredState | undefined {
+  if (trigger === 'reconcile' || trigger === 'failover') return undefined;
+  switch (CLASS[kind]) {
+    case 'start':
+      return 'running';
+    case 'stop':
+    case 'kill':
+    case 'delete':
+      return 'stopped';
+    case 'exclusive':
+    case 'background':
+      return undefined;
+    default:
+      return assertNever(CLASS[kind]);
   }
 }

@@ -1,6 +1,7 @@
 import type { Transaction } from 'sequelize';
 import type { OperationView } from '#src/contracts/operation.js';
 import type { OperationKind, OperationTrigger } from '#src/domain/operation.js';
+import type { DesiredState } from '#src/domain/serverState.js';
 
 export interface OperationRequest {
   kind: OperationKind;
@@ -17,6 +18,10 @@ export interface OperationRequest {
   /** What "the same request" means; `{kind, serverId, params}` unless given (a create's server id is new each time). */
   fingerprint?: unknown;
   requestId?: string;
+  /** What the server shall be from now on; what the kind implies (users) or unchanged (the system) unless given. */
+  desiredState?: DesiredState;
+  /** Why the system asks, for people. */
+  reason?: string;
   /** Runs first in the accept transaction, unless the key is known: inserts the server of a create. */
   prepare?: (transaction: Transaction) => Promise<void>;
 }

@@ -1,0 +1,57 @@
+import type { OperationActivities } from '#src/contracts/activities.js';
+import type { Bus } from '#src/bus/bus.js';
+import { beginOperation, markInstalled, noteUndone, transitionServer } from '#src/db/carryOperation.js';
+import type { Database } from '#src/db/connect.js';
+import { finishOperation } from '#src/db/endOperation.js';
+import { findOperation } from '#src/db/operationQueries.js';
+import { AppError } from '#src/domain/errors.js';
+
+export interface OperationActivityDeps {
+  db: Database;
+  bus: Bus;
+  /** Sends what a hand-over put into the outbox; never rejects. */
+  sendNow: (operationIds: readonly string[]) => Promise<void>;
+}
+
+/** The database steps of an operation. Each is one idempotent transaction, then a poke. */
+export function createOperationActivities({ db, bus, sendNow }: OperationActivityDeps): OperationActivities {
+  async function serverOf(operationId: string): Promise<string> {
+    const operation = await findOperation(db, operationId);
+    if (!operation?.server_id) throw new AppError('not-found', { detail: 'The operation has no server' });
+    return operation.server_id;
+  }
+
+  async function poke(operationId: string): Promise<void> {
+    bus.publish('operation-events', { operation_id: operationId, server_id: await serverOf(operationId) });
+  }
+
+  return {
+    async beginOperation({ operationId, runId }) {
+      const { begun, operation } = await beginOperation(db, operationId, runId);
+      bus.publish('operation-events', { operation_id: operationId, server_id: operation.server_id });
+      return { begun, trigger: operation.trigger };
+    },
+
+    async transitionServer({ operationId, ...move }) {
+      const status = await transitionServer(db, { operationId, ...move });
+      await poke(operationId);
+      return status;
+    },
+
+    async markInstalled({ operationId }) {
+      await markInstalled(db, await serverOf(operationId));
+    },
+
+    async noteUndone({ operationId, step }) {
+      await noteUndone(db, operationId, step);
+      await poke(operationId);
+    },
+
+    async finishOperation({ operationId, ...ending }) {
+      const { operation, outbox } = await finishOperation(db, operationId, ending);
+      bus.publish('operation-events', { operation_id: operationId, server_id: operation.server_id });
+      // The next in the queue starts now instead of at the dispatcher's next look; not awaited: the outcome is in.
+      void sendNow(outbox);
+    },
+  };
+}

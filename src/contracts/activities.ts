@@ -1,0 +1,82 @@
+import type { ErrorCode } from '#src/domain/errors.js';
+import type { EndedState, OperationTrigger } from '#src/domain/operation.js';
+import type { ServerEvent, ServerStatus } from '#src/domain/serverState.js';
+
+/**
+ * What workflows may ask of activities. Inputs hold ids and step names only: parameters are read from the operation's
+ * row, so that histories stay small and hold no secrets. A failure's `type` is a code of the error table.
+ */
+
+export interface BeginOperationResult {
+  /** False: it has ended, or another run carries it. */
+  begun: boolean;
+  trigger: OperationTrigger;
+}
+
+/** Short idempotent database steps, run as local activities. */
+export interface OperationActivities {
+  beginOperation(input: { operationId: string; runId: string }): Promise<BeginOperationResult>;
+  /** `step` counts up within the operation; a late or repeated one cannot overwrite newer state (`stale-write`). */
+  transitionServer(input: {
+    operationId: string;
+    step: number;
+    event: ServerEvent;
+    reason?: string;
+  }): Promise<ServerStatus>;
+  markInstalled(input: { operationId: string }): Promise<void>;
+  noteUndone(input: { operationId: string; step: string }): Promise<void>;
+  finishOperation(input: {
+    operationId: string;
+    state: EndedState | 'needs_operator';
+    error?: { code: ErrorCode; detail: string };
+    deleteServer?: boolean;
+  }): Promise<void>;
+}
+
+export const AGENT_WORK = ['provision', 'start', 'stop', 'kill', 'delete'] as const;
+export type AgentWork = (typeof AGENT_WORK)[number];
+
+export interface AgentWorkInput {
+  operationId: string;
+  /** With the operation's id the identity of the effect at the agent. */
+  step: string;
+  undo?: boolean;
+  /** A stop meant for the run that this step of the operation started, and no other. */
+  ofRun?: string;
+}
+
+export type ObservedProcess = 'stopped' | 'starting' | 'running' | 'stopping' | 'crashed';
+
+export interface AgentWorkResult {
+  /** The process as the agent saw it after the step. */
+  process: ObservedProcess;
+  exitCode: number | null;
+}
+
+/**
+ * Work on an agent: submitted once by `(operation, step)`, then watched to its end; heartbeats while the agent answers.
+ * Rejects non-retryably with the agent's reason when the step has definitely failed (nothing of it is left running),
+ * and with a time-out when nobody knows.
+ */
+export type AgentActivities = Record<
+  `${AgentWork}OnAgent`,
+  (input: AgentWorkInput) => Promise<AgentWorkResult>
+>;
+
+/** Housekeeping, started by schedules. */
+export interface ReconcileActivities {
+  /** Ends rows whose workflow is gone; answers how many. */
+  closeLostOperations(): Promise<{ closed: number }>;
+  /** Compares every reachable agent's processes with the rows and accepts operations where they differ. */
+  reconcileAgents(): Promise<{ agents: number; accepted: number }>;
+}
+
+export interface HealthActivities {
+  /** Pings all agents once; misses are counted once per sweep id, however often the activity is retried. */
+  sweepAgents(input: { sweepId: string }): Promise<{ pinged: number; failed: number }>;
+}
+
+export interface LinkActivities {
+  /** Follows the event streams of all agents until it is cancelled or its worker stops. */
+  followAgents(input: { shard: number }): Promise<void>;
+}

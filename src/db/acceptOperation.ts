@@ -1,0 +1,210 @@
+import { randomUUID } from 'node:crypto';
+import type { Transaction } from 'sequelize';
+import { operationWorkflowId } from '#src/contracts/temporal.js';
+import type { OperationView } from '#src/contracts/operation.js';
+import { AppError, assertNever } from '#src/domain/errors.js';
+import type { OperationKind, OperationTrigger } from '#src/domain/operation.js';
+import { resolve, type Resolution } from '#src/domain/operationPolicy.js';
+import type { DesiredState } from '#src/domain/serverState.js';
+import type { Database } from './connect.js';
+import { endUnbegun, requestCancel } from './endOperation.js';
+import { appendEvent } from './events.js';
+import { viewOperation } from './operationQueries.js';
+import { inTransaction, row, rows } from './sql.js';
+import type { OperationRow, ServerRow } from './types.js';
+
+export interface NewOperation {
+  kind: OperationKind;
+  serverId: string;
+  requestedBy: string | null;
+  trigger: OperationTrigger;
+  params: Record<string, unknown>;
+  force: boolean;
+  idempotencyKey: string | null;
+  /** SHA-256 (hex) of what makes two requests the same. */
+  requestHash: string;
+  requestId: string | null;
+  /** What the server shall be from now on; undefined leaves it. */
+  desiredState?: DesiredState;
+  /** For events that readers see, e.g. why the reconciler asked. */
+  reason?: string;
+  prepare?: (transaction: Transaction) => Promise<void>;
+}
+
+export interface Acceptance {
+  operation: OperationView;
+  /** True when the key was known: nothing was done. */
+  replayed: boolean;
+  /** Operations whose rows now wait in the outbox, to be sent after the commit. */
+  outbox: string[];
+}
+
+/** The fast path sends right after the commit; the dispatcher takes over from a process that died before. */
+const DISPATCHER_WAITS = '3 seconds';
+
+/**
+ * The promise: ONE transaction that inserts the operation, resolves it against those of its server that have not
+ * ended, and queues what Temporal must be told. The server's row is the mutex of everything about its operations.
+ * The same idempotency key with the same request answers the same operation; with another request it rejects.
+ */
+export async function acceptOperation(db: Database, incoming: NewOperation): Promise<Acceptance> {
+  return inTransaction(db, async transaction => {
+    const id = randomUUID();
+    if (!(await insertOperation(db, transaction, id, incoming))) return replay(db, transaction, incoming);
+    await incoming.prepare?.(transaction);
+
+    const server = await row<ServerRow>(db, 'SELECT * FROM servers WHERE id = $1 FOR NO KEY UPDATE', {
+      bind: [incoming.serverId],
+      transaction,
+    });
+    if (!server) throw new AppError('not-found', { detail: 'There is no such server' });
+
+    const resolution = await resolveAgainstPending(db, transaction, id, server, incoming);
+    if (resolution.action === 'refuse') throw new AppError(resolution.code);
+    const op = await numberOperation(db, transaction, id, server, incoming);
+    const reason = incoming.reason === undefined ? {} : { reason: incoming.reason };
+    await appendEvent(db, transaction, { operationId: id, key: 'accepted', type: 'accepted', data: reason });
+    const outbox = await carryOut(db, transaction, op, resolution);
+
+    const accepted = await row<OperationRow>(db, 'SELECT * FROM operations WHERE id = $1', {
+      bind: [id],
+      transaction,
+    });
+    if (!accepted)
+      throw new AppError('internal', { detail: 'The operation vanished in its own transaction' });
+    return { operation: viewOperation(accepted), replayed: false, outbox };
+  });
+}
+
+async function insertOperation(db: Database, transaction: Transaction, id: string, incoming: NewOperation) {
+  const inserted = await row<{ id: string }>(
+    db,
+    `INSERT INTO operations
+       (id, kind, server_id, requested_by, trigger, params, idempotency_key, request_hash, request_id, workflow_id)
+     VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10)
+     ON CONFLICT DO NOTHING RETURNING id`,
+    {
+      bind: [
+        id,
+        incoming.kind,
+        incoming.serverId,
+        incoming.requestedBy,
+        incoming.trigger,
+        JSON.stringify(incoming.params),
+        incoming.idempotencyKey,
+        incoming.requestHash,
+        incoming.requestId,
+        operationWorkflowId(id),
+      ],
+      transaction,
+    },
+  );
+  return inserted !== undefined;
+}
+
+async function replay(db: Database, transaction: Transaction, incoming: NewOperation): Promise<Acceptance> {
+  const known = await row<OperationRow>(
+    db,
+    'SELECT * FROM operations WHERE requested_by IS NOT DISTINCT FROM $1 AND idempotency_key = $2',
+    { bind: [incoming.requestedBy, incoming.idempotencyKey], transaction },
+  );
+  // The conflicting insert may have been rolled back between the two statements.
+  if (!known)
+    throw new AppError('internal', { detail: 'The first request with this key was just refused; try again' });
+  if (known.request_hash !== incoming.requestHash) throw new AppError('idempotency-key-reused');
+  return { operation: viewOperation(known), replayed: true, outbox: [] };
+}
+
+async function resolveAgainstPending(
+  db: Database,
+  transaction: Transaction,
+  id: string,
+  server: ServerRow,
+  incoming: NewOperation,
+): Promise<Resolution> {
+  const pending = await rows<OperationRow>(
+    db,
+    `SELECT * FROM operations
+     WHERE server_id = $1 AND id <> $2 AND state IN ('accepted', 'running', 'needs_operator')
+     ORDER BY id = $3 DESC NULLS LAST, op_seq`,
+    { bind: [server.id, id, server.current_op_id], transaction },
+  );
+  return resolve(
+    pending.map(op => ({
+      id: op.id,
+      kind: op.kind,
+      cancelling: op.cancel_requested_at !== null,
+      needsOperator: op.state === 'needs_operator',
+    })),
+    { kind: incoming.kind, force: incoming.force },
+  );
+}
+
+/** Gives the operation its place among those of its server, and the server the state that was asked for. */
+async function numberOperation(
+  db: Database,
+  transaction: Transaction,
+  id: string,
+  server: ServerRow,
+  incoming: NewOperation,
+): Promise<OperationRow> {
+  await row(
+    db,
+    `UPDATE servers SET op_seq = op_seq + 1, desired_state = coalesce($2, desired_state), updated_at = now()
+     WHERE id = $1 RETURNING id`,
+    { bind: [server.id, incoming.desiredState ?? null], transaction },
+  );
+  const op = await row<OperationRow>(
+    db,
+    'UPDATE operations SET op_seq = $2, epoch = $3, agent_id = $4 WHERE id = $1 RETURNING *',
+    { bind: [id, Number(server.op_seq) + 1, server.owner_epoch, server.agent_id], transaction },
+  );
+  if (!op) throw new AppError('internal', { detail: 'The operation vanished in its own transaction' });
+  return op;
+}
+
+/** Does what the policy said; answers the operations that Temporal must hear about. */
+async function carryOut(
+  db: Database,
+  transaction: Transaction,
+  op: OperationRow,
+  resolution: Exclude<Resolution, { action: 'refuse' }>,
+): Promise<string[]> {
+  if (resolution.action === 'beside') return [await putIntoOutbox(db, transaction, op.id)];
+  for (const withdrawn of resolution.supersede) {
+    await endUnbegun(db, transaction, withdrawn, { key: `superseded:${op.id}`, supersededBy: op.id });
+  }
+  switch (resolution.action) {
+    case 'coalesce':
+      await endUnbegun(db, transaction, op.id, { key: 'coalesced', supersededBy: resolution.into });
+      return [];
+    case 'run': {
+      await row(db, 'UPDATE servers SET current_op_id = $2 WHERE id = $1 RETURNING id', {
+        bind: [op.server_id, op.id],
+        transaction,
+      });
+      const outbox = [await putIntoOutbox(db, transaction, op.id)];
+      if (resolution.cancel) outbox.push(...(await preempt(db, transaction, resolution.cancel, op.id)));
+      return outbox;
+    }
+    case 'queue':
+      await appendEvent(db, transaction, { operationId: op.id, key: 'queued', type: 'queued' });
+      return resolution.cancel ? preempt(db, transaction, resolution.cancel, op.id) : [];
+    default:
+      return assertNever(resolution);
+  }
+}
+
+async function preempt(db: Database, transaction: Transaction, id: string, by: string): Promise<string[]> {
+  const { outbox } = await requestCancel(db, transaction, id, { supersededBy: by, key: `superseded:${by}` });
+  return outbox;
+}
+
+async function putIntoOutbox(db: Database, transaction: Transaction, id: string): Promise<string> {
+  await row(
+    db,
+    `UPDATE operations SET dispatch_after = now() + interval '${DISPATCHER_WAITS}' WHERE id = $1 RETURNING id`,
+    { bind: [id], transaction },
+  );
+  return id;
+}

@@ -1,0 +1,125 @@
+import type { OperationView } from '#src/contracts/operation.js';
+import { AppError } from '#src/domain/errors.js';
+import { hasEnded, type OperationProgress } from '#src/domain/operation.js';
+import { nextStatus, type ServerEvent, type ServerStatus } from '#src/domain/serverState.js';
+import type { Database } from './connect.js';
+import { lockOperation } from './endOperation.js';
+import { appendEvent } from './events.js';
+import { viewOperation } from './operationQueries.js';
+import { inTransaction, row } from './sql.js';
+import type { OperationRow, ServerRow } from './types.js';
+
+export interface Beginning {
+  /** False: it has ended, or another run carries it. The workflow leaves without touching anything. */
+  begun: boolean;
+  operation: OperationView;
+}
+
+/**
+ * accepted → running, for the workflow run that comes first. The same run may ask again (its own retry); a second run
+ * of the same workflow id may not: with REJECT_DUPLICATE there is none, unless someone reset the workflow.
+ */
+export async function beginOperation(db: Database, id: string, runId: string): Promise<Beginning> {
+  return inTransaction(db, async transaction => {
+    const op = await lockOperation(db, transaction, id);
+    if (hasEnded(op.state)) return { begun: false, operation: viewOperation(op) };
+    if (op.state !== 'accepted') return { begun: op.run_id === runId, operation: viewOperation(op) };
+    const begun = await row<OperationRow>(
+      db,
+      `UPDATE operations SET state = 'running', run_id = $2, started_at = now(), dispatch_after = NULL
+       WHERE id = $1 RETURNING *`,
+      { bind: [id, runId], transaction },
+    );
+    await appendEvent(db, transaction, { operationId: id, key: 'started', type: 'started' });
+    return { begun: true, operation: viewOperation(begun ?? op) };
+  });
+}
+
+export interface Transition {
+  operationId: string;
+  /** Counts up within the operation; with its op_seq it fences older writers off. */
+  step: number;
+  event: ServerEvent;
+  /** Why, for people. */
+  reason?: string;
+}
+
+/**
+ * Moves the server's status by one event of its operation. The guard on `(op_seq, step)` refuses whoever is late
+ * (`stale-write`): a worker that was stopped for a minute cannot undo what was decided meanwhile. Idempotent.
+ */
+export async function transitionServer(db: Database, move: Transition): Promise<ServerStatus> {
+  return inTransaction(db, async transaction => {
+    const op = await lockOperation(db, transaction, move.operationId);
+    const server = await row<ServerRow>(db, 'SELECT * FROM servers WHERE id = $1', {
+      bind: [op.server_id],
+      transaction,
+    });
+    if (!server) throw new AppError('not-found', { detail: 'The server is gone' });
+    if (hasEnded(op.state)) throw new AppError('stale-write', { detail: 'The operation has ended' });
+    const opSeq = Number(op.op_seq);
+    const written = { opSeq: Number(server.status_op_seq), step: server.status_step };
+    if (written.opSeq === opSeq && written.step === move.step) return server.status;
+    if (written.opSeq > opSeq || (written.opSeq === opSeq && written.step > move.step)) {
+      throw new AppError('stale-write', { detail: `Step ${move.step} comes after a newer one` });
+    }
+    const status = nextStatus(server.status, move.event);
+    await row(
+      db,
+      `UPDATE servers SET status = $2::text, status_op_seq = $3, status_step = $4, updated_at = now(),
+         last_started = CASE WHEN $2::text = 'running' AND status <> 'running' THEN now() ELSE last_started END,
+         last_stopped = CASE WHEN $2::text IN ('stopped', 'error') AND status NOT IN ('stopped', 'error') THEN now()
+                        ELSE last_stopped END
+       WHERE id = $1 RETURNING id`,
+      { bind: [server.id, status, opSeq, move.step], transaction },
+    );
+    if (status !== server.status) {
+      await appendEvent(db, transaction, {
+        operationId: op.id,
+        key: `status:${move.step}`,
+        type: 'status_changed',
+        data: { status, previous_status: server.status, ...(move.reason && { reason: move.reason }) },
+      });
+    }
+    return status;
+  });
+}
+
+/** Marks the artefact as in place; from here on the server can be started. Idempotent. */
+export async function markInstalled(db: Database, serverId: string): Promise<void> {
+  await row(db, 'UPDATE servers SET installed = true, updated_at = now() WHERE id = $1 RETURNING id', {
+    bind: [serverId],
+  });
+}
+
+/** Shows how far it is. A late report of an operation that has ended changes nothing. */
+export async function reportProgress(
+  db: Database,
+  id: string,
+  key: string,
+  progress: OperationProgress,
+): Promise<void> {
+  await inTransaction(db, async transaction => {
+    const op = await lockOperation(db, transaction, id);
+    if (op.state !== 'running') return;
+    await row(db, 'UPDATE operations SET progress = $2::jsonb WHERE id = $1 RETURNING id', {
+      bind: [id, JSON.stringify(progress)],
+      transaction,
+    });
+    await appendEvent(db, transaction, { operationId: id, key, type: 'progressed', data: { progress } });
+  });
+}
+
+/** Records that a step was undone. Idempotent by the step's name. */
+export async function noteUndone(db: Database, id: string, step: string): Promise<void> {
+  await inTransaction(db, async transaction => {
+    const op = await lockOperation(db, transaction, id);
+    if (hasEnded(op.state)) return;
+    await appendEvent(db, transaction, {
+      operationId: id,
+      key: `undone:${step}`,
+      type: 'undone',
+      data: { reason: step },
+    });
+  });
+}

@@ -1,0 +1,72 @@
+import type { DesiredState, ServerStatus } from './serverState.js';
+
+/** What we believe of a server that no operation is working on. */
+export interface BelievedServer {
+  status: ServerStatus;
+  desired_state: DesiredState;
+  auto_restart: boolean;
+  installed: boolean;
+  accept_eula: boolean;
+  /** Crashes in the present window. */
+  crashes: number;
+}
+
+/** What its agent says. */
+export interface ObservedServer {
+  process: 'stopped' | 'starting' | 'running' | 'stopping' | 'crashed';
+  /** Null: nobody saw it end, e.g. the host went down. */
+  exitCode: number | null;
+}
+
+export interface Correction {
+  kind: 'server.start' | 'server.stop';
+  /** For the operation's first event. */
+  reason: string;
+  /** The wish follows what happened: a `stop` typed into the console is one. */
+  desiredState?: DesiredState;
+  isCrash: boolean;
+}
+
+/** So many automatic restarts within the window; then the server stays down and says so. */
+export const CRASH_BUDGET = 3;
+
+/**
+ * The operation that brings belief, wish and observation together again; null when they agree or the process is on its
+ * way. The reconciler never acts by itself: a correction is an operation like any other, with a recorded end.
+ */
+export function correctionFor(believed: BelievedServer, observed: ObservedServer): Correction | null {
+  const believedAlive = believed.status !== 'stopped' && believed.status !== 'error';
+  switch (observed.process) {
+    case 'running':
+      if (believed.desired_state === 'stopped') return correct('server.stop', 'It runs and should not');
+      return believed.status === 'running' ? null : correct('server.start', 'It runs already');
+    case 'starting':
+    case 'stopping':
+      return null;
+    case 'stopped':
+    case 'crashed':
+      return believedAlive ? endOf(believed, observed) : null;
+  }
+}
+
+function endOf(believed: BelievedServer, observed: ObservedServer): Correction {
+  if (believed.desired_state === 'stopped') return correct('server.stop', 'It has ended');
+  if (observed.exitCode === 0) {
+    return { ...correct('server.stop', 'It was stopped from within'), desiredState: 'stopped' };
+  }
+  const startable = believed.installed && believed.accept_eula;
+  if (observed.exitCode === null && startable)
+    return correct('server.start', 'Its host went down while it ran');
+  const code = observed.exitCode === null ? 'an unknown code' : `code ${observed.exitCode}`;
+  if (!believed.auto_restart || !startable) {
+    return { ...correct('server.stop', `It ended by itself with ${code}`), isCrash: true };
+  }
+  if (believed.crashes >= CRASH_BUDGET) {
+    return { ...correct('server.stop', `It ended with ${code} once too often`), isCrash: true };
+  }
+  return { ...correct('server.start', `It ended by itself with ${code}`), isCrash: true };
+}
+
+function correct(kind: Correction['kind'], reason: string): Correction {
+  return { kind, reason, isCrash: false };
+}

@@ -1,0 +1,10 @@
+/** Every workflow, by the type name that its file bears. */
+export { startServer } from './startServer.js';
+export { stopServer } from './stopServer.js';
+export { restartServer } from './restartServer.js';
+export { killServer } from './killServer.js';
+export { provisionServer } from './provisionServer.js';
+export { deleteServer } from './deleteServer.js';
+export { reconcile } from './reconcile.js';
+export { healthSweep } from './healthSweep.js';
+export { agentLink } from './agentLink.js';

@@ -1,0 +1,55 @@
+import { ActivityCancellationType, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
+import type { ActivityOptions } from '@temporalio/workflow';
+import type { AgentActivities, AgentWork, OperationActivities } from '#src/contracts/activities.js';
+import { TASK_QUEUES } from '#src/contracts/temporal.js';
+
+/**
+ * Short idempotent database steps. `localRetryThreshold` turns a dead Postgres into a timer: otherwise the retries
+ * would keep a workflow task open that no cancel can reach.
+ */
+const databaseStep = {
+  startToCloseTimeout: '2s',
+  localRetryThreshold: '2s',
+  retry: { initialInterval: '200ms', backoffCoefficient: 2, maximumInterval: '5s' },
+} as const;
+
+export const { beginOperation, transitionServer, markInstalled, noteUndone } =
+  proxyLocalActivities<OperationActivities>({ ...databaseStep, scheduleToCloseTimeout: '10m' });
+
+/** Without an end in sight: an outcome that happened must be recorded, however long Postgres is away. */
+export const { finishOperation } = proxyLocalActivities<OperationActivities>({
+  ...databaseStep,
+  scheduleToCloseTimeout: '365d',
+});
+
+const onAgent = {
+  // A cancelled step reports how it really ended: the agent may have finished first.
+  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+  retry: { initialInterval: '200ms', backoffCoefficient: 2, maximumInterval: '5s' },
+} satisfies ActivityOptions;
+
+const LIMITS: Record<AgentWork, ActivityOptions> = {
+  provision: {
+    taskQueue: TASK_QUEUES.transfer,
+    startToCloseTimeout: '2h',
+    scheduleToCloseTimeout: '6h',
+    heartbeatTimeout: '15s',
+  },
+  start: { startToCloseTimeout: '3m', scheduleToCloseTimeout: '10m', heartbeatTimeout: '5s' },
+  stop: { startToCloseTimeout: '90s', scheduleToCloseTimeout: '5m', heartbeatTimeout: '5s' },
+  kill: { startToCloseTimeout: '15s', scheduleToCloseTimeout: '1m', heartbeatTimeout: '5s' },
+  delete: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '30m', heartbeatTimeout: '5s' },
+};
+
+const proxies: { [W in AgentWork]: ReturnType<typeof proxyActivities<AgentActivities>>[`${W}OnAgent`] } = {
+  provision: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.provision }).provisionOnAgent,
+  start: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.start }).startOnAgent,
+  stop: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.stop }).stopOnAgent,
+  kill: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.kill }).killOnAgent,
+  delete: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.delete }).deleteOnAgent,
+};
+
+/** The activity of each kind of work, with the summary that operators read beside it. */
+export function agentActivity(work: AgentWork, summary: string): AgentActivities[`${AgentWork}OnAgent`] {
+  return input => proxies[work].executeWithOptions({ ...onAgent, ...LIMITS[work], summary }, [input]);
+}

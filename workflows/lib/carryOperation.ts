@@ -1,0 +1,239 @@
+import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
+import {
+  CancellationScope,
+  condition,
+  defineQuery,
+  defineSignal,
+  setCurrentDetails,
+  setHandler,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { AgentWork, AgentWorkResult, ObservedProcess } from '#src/contracts/activities.js';
+import { SEARCH_ATTRIBUTES } from '#src/contracts/temporal.js';
+import { PROGRESS_QUERY, RESOLVE_SIGNAL } from '#src/contracts/workflows.js';
+import type { OperationInput, OperatorResolution } from '#src/contracts/workflows.js';
+import type { ErrorCode } from '#src/domain/errors.js';
+import type { EndedState, OperationTrigger } from '#src/domain/operation.js';
+import type { ServerEvent } from '#src/domain/serverState.js';
+import {
+  agentActivity,
+  beginOperation,
+  finishOperation,
+  noteUndone,
+  transitionServer,
+} from './activities.js';
+import { Checklist, type ChecklistItem } from './checklist.js';
+import { problemOf, type Problem } from './problem.js';
+
+const getProgress = defineQuery<ChecklistItem[]>(PROGRESS_QUERY);
+const resolveOperation = defineSignal<[OperatorResolution]>(RESOLVE_SIGNAL);
+
+const outcomeKey = defineSearchAttributeKey(SEARCH_ATTRIBUTES.outcome, SearchAttributeType.KEYWORD);
+const needsOperatorKey = defineSearchAttributeKey(SEARCH_ATTRIBUTES.needsOperator, SearchAttributeType.BOOL);
+
+export type Outcome = EndedState | 'not-begun';
+
+export interface AgentStep {
+  /** For the operator's checklist and the activity's summary. */
+  title: string;
+  /** Name of the step at the agent; the work's own name unless an operation does the same work twice. */
+  step?: string;
+  /** Stop the run that this step starts, should the operation not come to its end. */
+  undoByStop?: boolean;
+}
+
+export interface OperationPlan {
+  body(run: OperationRun): Promise<void>;
+  /** What the server's status becomes when a step failed and left nothing behind. */
+  failed?: ServerEvent;
+  /** The server's row goes with the outcome. */
+  deleteServer?: boolean;
+}
+
+/** The status that an agent's answer stands for. */
+const OBSERVED: Record<ObservedProcess, ServerEvent> = {
+  stopped: 'stopped',
+  starting: 'observedStarting',
+  running: 'observedRunning',
+  stopping: 'observedStopping',
+  crashed: 'observedCrashed',
+};
+
+/** One operation on its way. All its state lives in the workflow's own call. */
+export class OperationRun {
+  readonly operationId: string;
+  readonly trigger: OperationTrigger;
+  readonly checklist = new Checklist(setCurrentDetails);
+  /** Steps that may have happened at the agent, oldest first. */
+  readonly #undos: string[] = [];
+  #moves = 0;
+
+  constructor(operationId: string, trigger: OperationTrigger) {
+    this.operationId = operationId;
+    this.trigger = trigger;
+  }
+
+  /** One move of the server's status. No cancel reaches it: what was decided is written. */
+  async transition(event: ServerEvent, reason?: string): Promise<void> {
+    this.#moves += 1;
+    const input = { operationId: this.operationId, step: this.#moves, event, ...(reason && { reason }) };
+    await CancellationScope.nonCancellable(() => transitionServer(input));
+  }
+
+  /** Another step of the checklist, not cancelled midway. */
+  record(title: string, work: () => Promise<void>): Promise<void> {
+    return this.checklist.during(title, () => CancellationScope.nonCancellable(work));
+  }
+
+  /** As onAgent, for steps that are carried through once they are begun. */
+  onAgentToTheEnd(work: AgentWork, step: AgentStep): Promise<AgentWorkResult> {
+    return CancellationScope.nonCancellable(() => this.onAgent(work, step));
+  }
+
+  async onAgent(
+    work: AgentWork,
+    { title, step = work, undoByStop = false }: AgentStep,
+  ): Promise<AgentWorkResult> {
+    // Before the step: it may happen and its answer be lost.
+    if (undoByStop) this.#undos.push(step);
+    try {
+      return await this.checklist.during(title, () =>
+        agentActivity(work, title)({ operationId: this.operationId, step }),
+      );
+    } catch (error) {
+      // A definite failure has left nothing to undo, and what was superseded is no longer ours to undo.
+      const { kind } = problemOf(error);
+      if (undoByStop && (kind === 'failed' || kind === 'superseded')) this.#undos.pop();
+      throw error;
+    }
+  }
+
+  /**
+   * Undoes newest first and writes what the agent saw. Answers whether anything had to be undone; rejects when an undo
+   * failed, with that undo and all older ones still to do.
+   */
+  async undo(): Promise<boolean> {
+    let undone = false;
+    for (let step = this.#undos.at(-1); step !== undefined; step = this.#undos.at(-1)) {
+      const after = await this.#undoStart(step);
+      this.#undos.pop();
+      undone = true;
+      if (after) await this.transition(OBSERVED[after.process]);
+      await noteUndone({ operationId: this.operationId, step });
+    }
+    return undone;
+  }
+
+  async #undoStart(step: string): Promise<AgentWorkResult | null> {
+    const title = 'Undo: stop what was started';
+    const input = { operationId: this.operationId, step: `undo:${step}`, undo: true, ofRun: step };
+    try {
+      return await this.checklist.during(title, () => agentActivity('stop', title)(input));
+    } catch (error) {
+      // The server has moved on to a newer operation, which answers for it now.
+      if (problemOf(error).kind === 'superseded') return null;
+      throw error;
+    }
+  }
+}
+
+/**
+ * The frame of every operation: begin, the body's steps, and exactly one recorded end. On a failure or a cancel the
+ * undos run in a scope that no further cancel can reach; an undo that fails leaves the operation with an operator,
+ * never "failed and forgotten".
+ */
+export async function carryOperation({ operationId }: OperationInput, plan: OperationPlan): Promise<Outcome> {
+  const decisions: OperatorResolution[] = [];
+  setHandler(resolveOperation, decision => void decisions.push(decision));
+  const runId = workflowInfo().firstExecutionRunId;
+  const { begun, trigger } = await CancellationScope.nonCancellable(() =>
+    beginOperation({ operationId, runId }),
+  );
+  if (!begun) return 'not-begun';
+
+  const run = new OperationRun(operationId, trigger);
+  setHandler(getProgress, () => run.checklist.items());
+  try {
+    await plan.body(run);
+  } catch (error) {
+    return CancellationScope.nonCancellable(() => endBadly(run, plan, problemOf(error), decisions));
+  }
+  return CancellationScope.nonCancellable(() => finish(run, 'succeeded', undefined, plan.deleteServer));
+}
+
+async function endBadly(
+  run: OperationRun,
+  plan: OperationPlan,
+  problem: Problem,
+  decisions: OperatorResolution[],
+): Promise<Outcome> {
+  for (;;) {
+    try {
+      const undone = await run.undo();
+      return await recordEnd(run, plan, problem, undone);
+    } catch (error) {
+      const failure = problemOf(error);
+      const why = 'detail' in failure ? failure.detail : 'cancelled';
+      const decision = await restUntilResolved(run, why, decisions);
+      if (decision.action === 'close') {
+        return finish(run, 'failed', { code: 'compensation-failed', detail: decision.note || why });
+      }
+    }
+  }
+}
+
+async function recordEnd(
+  run: OperationRun,
+  plan: OperationPlan,
+  problem: Problem,
+  undone: boolean,
+): Promise<Outcome> {
+  switch (problem.kind) {
+    case 'cancelled':
+      return finish(run, 'cancelled');
+    case 'superseded':
+      return finish(run, 'cancelled', { code: 'superseded', detail: problem.detail });
+    case 'failed':
+    case 'unsure': {
+      if (!undone && plan.failed) await run.transition(plan.failed, problem.detail);
+      const error = { code: problem.code, detail: problem.detail };
+      return finish(run, undone ? 'compensated' : 'failed', error);
+    }
+  }
+}
+
+/** Visible in the API, in the list of workflows and here, until an operator signals. */
+async function restUntilResolved(
+  run: OperationRun,
+  why: string,
+  decisions: OperatorResolution[],
+): Promise<OperatorResolution> {
+  const error = { code: 'compensation-failed' as const, detail: why };
+  await finishOperation({ operationId: run.operationId, state: 'needs_operator', error });
+  upsertSearchAttributes([{ key: needsOperatorKey, value: true }]);
+  await run.checklist.during('Wait for an operator to resolve this', () =>
+    condition(() => decisions.length > 0),
+  );
+  upsertSearchAttributes([{ key: needsOperatorKey, value: false }]);
+  const decision = decisions.shift();
+  if (!decision) throw new Error('woken without a decision');
+  return decision;
+}
+
+async function finish(
+  run: OperationRun,
+  state: EndedState,
+  error?: { code: ErrorCode; detail: string },
+  deleteServer = false,
+): Promise<Outcome> {
+  const { operationId } = run;
+  await finishOperation({
+    operationId,
+    state,
+    ...(error && { error }),
+    ...(deleteServer && { deleteServer }),
+  });
+  upsertSearchAttributes([{ key: outcomeKey, value: state }]);
+  return state;
+}
