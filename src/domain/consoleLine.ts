@@ -1,0 +1,41 @@
+export interface ParsedLine {
+  level: 'INFO' | 'WARN' | 'ERROR' | 'DEBUG';
+  /** The thread or logger that the line names; empty when it has no prefix. */
+  source: string;
+  message: string;
+}
+
+/**
+ * The prefixes of the consoles in the field:
+ * vanilla, Fabric, Spigot `[12:34:56] [Server thread/INFO]: …`, Paper `[12:34:56 INFO]: …`,
+ * Forge `[12:34:56] [Server thread/INFO] [minecraft/DedicatedServer]: …` and `[24Nov2026 12:34:56.120] […]: …`.
+ */
+const PREFIXED =
+  /^\[(?:\d{2}[A-Za-z]{3}\d{4} )?\d{2}:\d{2}:\d{2}(?:\.\d{3})?(?: (?<bare>[A-Z]+))?\](?: \[(?<thread>[^\]]*)\/(?<level>[A-Z]+)\])?(?: \[(?<logger>[^\]]*)\])?:? ?(?<message>.*)$/s;
+
+/** Colours of a terminal (CSI sequences). */
+const ANSI = new RegExp('\\u001b\\[[0-9;]*[A-Za-z]', 'g');
+
+const LEVELS: Readonly<Record<string, ParsedLine['level']>> = {
+  TRACE: 'DEBUG',
+  DEBUG: 'DEBUG',
+  INFO: 'INFO',
+  WARN: 'WARN',
+  WARNING: 'WARN',
+  ERROR: 'ERROR',
+  SEVERE: 'ERROR',
+  FATAL: 'ERROR',
+};
+
+/** Total: a line without a known prefix (JVM warnings, stack traces) is a message of level INFO without a source. */
+export function parseConsoleLine(raw: string): ParsedLine {
+  const line = raw.replace(ANSI, '').replace(/\r$/, '');
+  const groups = PREFIXED.exec(line)?.groups;
+  const level = groups?.level ?? groups?.bare;
+  if (!groups || level === undefined) return { level: 'INFO', source: '', message: line };
+  return {
+    level: LEVELS[level] ?? 'INFO',
+    source: groups.logger ?? groups.thread ?? '',
+    message: groups.message ?? '',
+  };
+}
