@@ -15,7 +15,7 @@ const CLASSIC: readonly { since: readonly [minor: number, patch: number]; java: 
  *
  * Source: the `javaVersion.majorVersion` of Mojang's version manifests.
  */
-export function requiredJava(minecraftVersion: string): number {
+export function requiredJavaMajor(minecraftVersion: string): number {
   const parts = /^(\d+)\.(\d+)(?:\.(\d+))?(?![\d.])/.exec(minecraftVersion);
   if (!parts) return FALLBACK;
   const [major, minor, patch] = [Number(parts[1]), Number(parts[2]), Number(parts[3] ?? 0)];

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { requiredJava } from '#src/domain/javaVersion.js';
+import { requiredJavaMajor } from '#src/domain/javaVersion.js';
 
 describe('the Java that a Minecraft version needs', () => {
   const table: [version: string, java: number][] = [
@@ -30,10 +30,10 @@ describe('the Java that a Minecraft version needs', () => {
     ['1.20.4.1', 21],
   ];
   for (const [version, java] of table) {
-    it(`${version || '(nothing)'} runs on Java ${java}`, () => expect(requiredJava(version)).to.equal(java));
+    it(`${version || '(nothing)'} runs on Java ${java}`, () => expect(requiredJavaMajor(version)).to.equal(java));
   }
 
   it('answers some Java for any text', () => {
-    fc.assert(fc.property(fc.string(), text => [8, 16, 17, 21, 25].includes(requiredJava(text))));
+    fc.assert(fc.property(fc.string(), text => [8, 16, 17, 21, 25].includes(requiredJavaMajor(text))));
   });
 });
