@@ -43,7 +43,10 @@ export async function dumpSchema(db: Database): Promise<string> {
     }),
     foreignKeys.map(key => `ALTER TABLE ${key.relation} ADD ${key.definition};`).join('\n'),
   ];
-  return sections.map(section => `${section}\n`).join('\n');
+  return sections
+    .filter(section => section !== '')
+    .map(section => `${section}\n`)
+    .join('\n');
 }
 
 function createTable({ relation, columns, constraints, partitioning, has_default_partition }: Table): string {

@@ -28,6 +28,7 @@ export async function ensurePartitions(db: Database, days = 7): Promise<string[]
   });
 }
 
+/** Not by to_regclass, whose cache may not know yet what the process before us has made. */
 function missingDays(db: Database, days: number, transaction?: Transaction): Promise<Day[]> {
   return rows<Day>(
     db,
@@ -36,7 +37,7 @@ function missingDays(db: Database, days: number, transaction?: Transaction): Pro
        generate_series(0, $2::integer) AS ahead,
        LATERAL (SELECT (now() AT TIME ZONE 'UTC')::date + ahead AS first) AS day,
        LATERAL (SELECT parent || to_char(first, '_YYYYMMDD') AS name) AS partition
-     WHERE to_regclass(name) IS NULL
+     WHERE NOT EXISTS (SELECT FROM pg_class WHERE relname = name AND relnamespace = 'public'::regnamespace)
      ORDER BY parent, first`,
     { bind: [PARTITIONED_TABLES, days], transaction },
   );

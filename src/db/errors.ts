@@ -1,4 +1,4 @@
-import { BaseError, ConnectionError } from 'sequelize';
+import { BaseError, ConnectionError, ValidationError } from 'sequelize';
 import { AppError } from '#src/domain/errors.js';
 
 /** What a server that is stopping, starting or out of connections answers. https://www.postgresql.org/docs/current/errcodes-appendix.html */
@@ -63,12 +63,17 @@ function isUnavailable(error: unknown): boolean {
   );
 }
 
-const TELLTALE = ['parent', 'original', 'sql', 'parameters', 'fields', 'errors', 'value'];
+const TELLTALE = ['parent', 'original', 'sql', 'parameters', 'fields', 'value', 'instance'];
 
 function hideValues(error: unknown): unknown {
   if (!(error instanceof BaseError)) return error;
-  for (const property of TELLTALE) {
-    if (Object.hasOwn(error, property)) Object.defineProperty(error, property, { enumerable: false });
-  }
+  hide(error);
+  if (error instanceof ValidationError) error.errors.forEach(hide);
   return error;
+}
+
+function hide(carrier: object): void {
+  for (const property of TELLTALE) {
+    if (Object.hasOwn(carrier, property)) Object.defineProperty(carrier, property, { enumerable: false });
+  }
 }
