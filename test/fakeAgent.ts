@@ -1,0 +1,132 @@
+import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { AgentServiceService, type ServerState } from '#proto/gen/agent.js';
+import type { AgentAddress } from '#src/agents/gateway.js';
+import { selfSigned, type SelfSigned } from './fakeAgent/certificate.js';
+import { EventLog } from './fakeAgent/eventLog.js';
+import { Ledger } from './fakeAgent/ledger.js';
+import { Script, type ScriptLine } from './fakeAgent/script.js';
+import { FakeServers, type Effects } from './fakeAgent/servers.js';
+import { FakeService, type RecordedCall } from './fakeAgent/service.js';
+import { Timers } from './fakeAgent/timers.js';
+
+export { hang, loseReply, neverReady, onStart, onStop, onWork, refuse } from './fakeAgent/script.js';
+export type { Effects, RecordedCall, ScriptLine };
+
+export interface FakeAgentOptions {
+  /** Row id that `address` carries; a random one by default. */
+  id?: string;
+  /** What callers must send; anybody may call without. */
+  token?: string;
+  /** With a certificate of its own, and `address` pinned to it; else plaintext. */
+  tls?: boolean;
+  script?: readonly ScriptLine[];
+}
+
+/**
+ * An agent of version 2 over real gRPC and with no host behind it: the ledger's rules to the letter, servers that only
+ * exist as state. What it does beyond that is scripted.
+ */
+export interface FakeAgent {
+  /** How to reach it as it is now: port and fingerprint may change in a restart. */
+  readonly address: AgentAddress;
+  readonly port: number;
+  /** The latest thousand, oldest first. */
+  readonly calls: readonly RecordedCall[];
+  readonly openStreams: Readonly<Record<'watchWork' | 'streamEvents', number>>;
+  readonly servers: ReadonlyMap<string, ServerState>;
+  /** `effects.start[serverId]`: how often a process was really started. */
+  readonly effects: Effects;
+  /** Later lines outrank earlier ones. */
+  script(...lines: ScriptLine[]): void;
+  clearScript(): void;
+  /** The server's process ends by itself. */
+  crash(serverId: string, exitCode: number): void;
+  /** Console lines of the present run. */
+  emit(event: { serverId: string; lines: readonly string[] }): void;
+  /** The agent process dies and comes back on the same port; servers and ledger outlive it, as with a real one. */
+  restart(options?: { newCertificate?: boolean; loseJournal?: boolean }): Promise<void>;
+  /** Closes the port as a dead process would; `restart` brings it back. */
+  goDown(): void;
+  stop(): Promise<void>;
+}
+
+const HOST = '127.0.0.1';
+
+export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<FakeAgent> {
+  const id = options.id ?? randomUUID();
+  const timers = new Timers();
+  const script = new Script();
+  script.play(options.script ?? []);
+  const log = new EventLog();
+  const servers = new FakeServers(log);
+  const ledger = new Ledger({ servers, script, timers });
+  const identity = { agentId: `fake-${id.slice(0, 8)}`, bootId: randomUUID(), incarnation: randomUUID() };
+  const service = new FakeService({ token: options.token, script, servers, ledger, log, identity });
+
+  let certificate = options.tls ? selfSigned() : undefined;
+  let server = await listen(service, certificate, 0);
+  const { port } = server;
+
+  return {
+    get address(): AgentAddress {
+      return {
+        id,
+        host: HOST,
+        port,
+        tls_mode: certificate ? 'pinned' : 'plaintext',
+        tls_fingerprint: certificate?.fingerprint ?? null,
+        token: options.token ?? null,
+      };
+    },
+    port,
+    calls: service.calls,
+    openStreams: service.openStreams,
+    servers: servers.states,
+    effects: servers.effects,
+    script: (...lines) => script.play(lines),
+    clearScript: () => script.clear(),
+    crash(serverId, exitCode) {
+      servers.crash(serverId, exitCode);
+      ledger.processEnded(serverId);
+    },
+    emit: ({ serverId, lines }) => log.print(serverId, lines),
+    async restart({ newCertificate = false, loseJournal = false } = {}) {
+      server.shutDown();
+      if (newCertificate) certificate = selfSigned();
+      if (loseJournal) log.loseJournal();
+      identity.incarnation = randomUUID();
+      server = await listen(service, certificate, port);
+      servers.adopt();
+    },
+    goDown: () => server.shutDown(),
+    async stop() {
+      timers.clear();
+      server.shutDown();
+      await nextTurn();
+    },
+  };
+}
+
+async function listen(
+  service: FakeService,
+  certificate: SelfSigned | undefined,
+  port: number,
+): Promise<{ port: number; shutDown: () => void }> {
+  // Channelz stays on: without it grpc-js loses count of its sessions, and forceShutdown leaves them open.
+  const server = new Server({ 'grpc.max_receive_message_length': 10 * 1024 * 1024 });
+  server.addService(AgentServiceService, { ...service.handlers });
+  const credentials = certificate
+    ? ServerCredentials.createSsl(null, [
+        { private_key: Buffer.from(certificate.key), cert_chain: Buffer.from(certificate.cert) },
+      ])
+    : ServerCredentials.createInsecure();
+  const bound = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(`${HOST}:${port}`, credentials, (error, boundPort) => {
+      if (error) reject(error);
+      else resolve(boundPort);
+    });
+  });
+  return { port: bound, shutDown: () => server.forceShutdown() };
+}
