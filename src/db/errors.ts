@@ -1,8 +1,13 @@
 import { BaseError, ConnectionError, ValidationError } from 'sequelize';
 import { AppError } from '#src/domain/errors.js';
 
-/** What a server that is stopping, starting or out of connections answers. https://www.postgresql.org/docs/current/errcodes-appendix.html */
-const UNAVAILABLE_STATES = new Set(['57P01', '57P02', '57P03', '53300']);
+/**
+ * Lost connections; no memory, disk or connection slot left; stopped by an operator, a shutdown or a time-out.
+ * https://www.postgresql.org/docs/current/errcodes-appendix.html
+ */
+const UNAVAILABLE_CLASSES = new Set(['08', '53', '57']);
+/** The session was ended because its transaction did nothing for long: this process was stopped meanwhile. */
+const IDLE_IN_TRANSACTION = '25P03';
 const UNAVAILABLE_CODES = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -43,7 +48,7 @@ export function violatedConstraint(error: unknown): string | undefined {
  * What leaves the database room: a server that does not answer becomes `database-unavailable` (503, retried), and
  * everything else keeps its class but hides from loggers what it drags along. Sequelize hangs the statement, its bind
  * values and the refused row (PostgreSQL's `detail`) on its errors, and pino prints every enumerable property:
- * without this a failed login insert would put a password hash into the log.
+ * without this a refused registration would put a password hash into the log.
  */
 export function translate(error: unknown): unknown {
   if (isUnavailable(error)) {
@@ -56,10 +61,10 @@ function isUnavailable(error: unknown): boolean {
   if (error instanceof ConnectionError) return true;
   const { message } = driverError(error);
   if (typeof message === 'string' && UNAVAILABLE_MESSAGE.test(message)) return true;
-  const state = sqlState(error);
+  const code = sqlState(error);
+  if (code === undefined) return false;
   return (
-    state !== undefined &&
-    (state.startsWith('08') || UNAVAILABLE_STATES.has(state) || UNAVAILABLE_CODES.has(state))
+    UNAVAILABLE_CLASSES.has(code.slice(0, 2)) || code === IDLE_IN_TRANSACTION || UNAVAILABLE_CODES.has(code)
   );
 }
 

@@ -90,6 +90,22 @@ describe('database connection', () => {
     }
   });
 
+  it('gives up on a statement that takes too long, as on a database that is away', async () => {
+    const hasty = connectDatabase({
+      url: database.url,
+      poolMax: 1,
+      applicationName: 'test',
+      statementTimeoutMs: 100,
+    });
+    try {
+      const error = await rejection(row(hasty, 'SELECT pg_sleep(30)'));
+      expect(error).to.be.instanceOf(AppError).with.property('code', 'database-unavailable');
+      expect(await row(hasty, 'SELECT 1 AS alive')).to.deep.equal({ alive: 1 });
+    } finally {
+      await hasty.close();
+    }
+  });
+
   it('survives a server that ends its sessions, in and out of transactions', async () => {
     const lost = await rejection(
       inTransaction(db, async transaction => {
