@@ -93,6 +93,7 @@ describe('schema', () => {
     for (const model of Object.values<ModelStatic<Model>>(db.models)) {
       await model.schema('modelled').sync();
       const live = await columns(db, `public.${model.tableName}`);
+      expect(live).not.to.deep.equal([]);
       expect(await columns(db, `modelled.${model.tableName}`), model.tableName).to.deep.equal(live);
     }
   });
