@@ -123,6 +123,9 @@ describe('the Minecraft server and client of the tests', function () {
       const server = await start();
       expect(await server.exited).to.deep.equal({ code: 1, signal: null });
       await server.waitForLine(/WARN\]: \*\*\*\* FAILED TO BIND TO PORT!$/);
+      await server.waitForLine(
+        /WARN\]: The exception was: java\.net\.BindException: Address already in use$/,
+      );
     } finally {
       squatter.close();
     }

@@ -40,7 +40,10 @@ export async function buildMinecraftJar(): Promise<MinecraftJar> {
 
 async function build(path: string): Promise<void> {
   const [jdk, mvn] = await Promise.all([requireJdk(minecraftJavaMajor), requireMaven()]);
-  // Not shared with a Maven that outlived a killed predecessor of ours, which holds no lock any more.
+  // We hold the lock, so other build folders are those of killed processes; a Maven that outlived its own fails without it.
+  for (const name of await readdir(cache)) {
+    if (name.startsWith('build-')) await rm(join(cache, name), { recursive: true, force: true });
+  }
   const buildDirectory = await mkdtemp(join(cache, 'build-'));
   try {
     await promisify(execFile)(mvn, ['-q', '-B', 'clean', 'package', `-DbuildDirectory=${buildDirectory}`], {
