@@ -54,17 +54,15 @@ function endOf(believed: BelievedServer, observed: ObservedServer): Correction {
   if (observed.exitCode === 0) {
     return { ...correct('server.stop', 'It was stopped from within'), desiredState: 'stopped' };
   }
-  const startable = believed.installed && believed.accept_eula;
-  if (observed.exitCode === null && startable)
-    return correct('server.start', 'Its host went down while it ran');
-  const code = observed.exitCode === null ? 'an unknown code' : `code ${observed.exitCode}`;
-  if (!believed.auto_restart || !startable) {
-    return { ...correct('server.stop', `It ended by itself with ${code}`), isCrash: true };
+  const startable = believed.installed && believed.accept_eula && believed.crashes < CRASH_BUDGET;
+  if (observed.exitCode === null) {
+    // Nobody is left who saw it end: the wish decides, whatever the server's rule for crashes.
+    const reason = 'Its host or its guard went down while it ran';
+    return { ...correct(startable ? 'server.start' : 'server.stop', reason), isCrash: true };
   }
-  if (believed.crashes >= CRASH_BUDGET) {
-    return { ...correct('server.stop', `It ended with ${code} once too often`), isCrash: true };
-  }
-  return { ...correct('server.start', `It ended by itself with ${code}`), isCrash: true };
+  const restarts = startable && believed.auto_restart;
+  const reason = `It ended by itself with code ${observed.exitCode}`;
+  return { ...correct(restarts ? 'server.start' : 'server.stop', reason), isCrash: true };
 }
 
 function correct(kind: Correction['kind'], reason: string): Correction {

@@ -1,0 +1,196 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Client } from '@temporalio/client';
+import {
+  DefaultLogger,
+  Runtime,
+  Worker,
+  type NativeConnection,
+  type WorkerOptions,
+} from '@temporalio/worker';
+import { createAgentActivities } from '#activities/agentWork.js';
+import { createLinkActivities } from '#activities/agentLink.js';
+import { AppErrorInterceptor } from '#activities/errors.js';
+import { createHealthActivities } from '#activities/health.js';
+import { createOperationActivities } from '#activities/operations.js';
+import { createReconcileActivities } from '#activities/reconcile.js';
+import { STICKY_QUEUE_TIMEOUT, TASK_QUEUES } from '#src/contracts/temporal.js';
+import { ensurePartitions } from '#src/db/ensurePartitions.js';
+import type { Logger } from '#src/observability/logger.js';
+import { ensureSearchAttributes, ensureStandingWork } from '#src/operations/bootstrapTemporal.js';
+import { createOperations } from '#src/operations/createOperations.js';
+import { Dispatcher } from '#src/operations/dispatcher.js';
+import { createResolveArtifact } from '#src/provisioning/resolveArtifact.js';
+import type { Core } from './core.js';
+import { connectWhenUp, sharedTemporal, type TemporalLink } from './temporalLink.js';
+
+/** An agent that never answered for this long was never told of an operation, which then fails. */
+const REACH_BUDGET_MS = 60_000;
+const OUTBOX_POLL_MS = 1_000;
+/** Time for running activities to detach at a shutdown. */
+const GRACE_MS = 8_000;
+const RETRY_MS = 1_000;
+
+export interface WorkerPart {
+  temporal: TemporalLink;
+  dispatcher: Dispatcher;
+}
+
+/**
+ * Everything of a process that works for Temporal: the four task queues, the dispatcher, standing work. Answers at
+ * once and connects behind, so that an api in the same process serves while Temporal is down. A worker that fails
+ * takes the process down, for its supervisor to start anew.
+ */
+export function startWorker(core: Core): WorkerPart {
+  const { config, logger, shutdown } = core;
+  Runtime.install({ shutdownSignals: [], logger: runtimeLogger(logger) });
+  let connection: NativeConnection | undefined;
+  const temporal = sharedTemporal(config, () => connection);
+  const workflows = async () => (await temporal.client()).workflow;
+  const dispatcher = new Dispatcher({
+    db: core.db,
+    bus: core.bus,
+    logger,
+    temporal: workflows,
+    eager: true,
+    pollMs: OUTBOX_POLL_MS,
+  });
+  const running = run(core, dispatcher, temporal, made => (connection = made)).catch((error: unknown) => {
+    if (shutdown.signal.aborted) return;
+    logger.fatal({ err: error }, 'the worker failed');
+    void shutdown.run('fault');
+  });
+  shutdown.add('worker', () => running, { timeoutMs: GRACE_MS + 4_000 });
+  shutdown.add('dispatcher', () => dispatcher.stop());
+  return { temporal, dispatcher };
+}
+
+async function run(
+  core: Core,
+  dispatcher: Dispatcher,
+  temporal: TemporalLink,
+  connected: (connection: NativeConnection) => void,
+): Promise<void> {
+  const { config, logger, shutdown } = core;
+  const connection = await connectWhenUp(config, logger, shutdown.signal);
+  try {
+    const { namespace } = config.temporal;
+    await ensureSearchAttributes(connection, namespace);
+    await ensurePartitions(core.db);
+    const workers = await createWorkers(core, connection, dispatcher, temporal);
+    connected(connection);
+    dispatcher.start();
+    shutdown.signal.addEventListener('abort', () => workers.forEach(worker => worker.shutdown()), {
+      once: true,
+    });
+    logger.info({ queues: Object.values(TASK_QUEUES) }, 'worker polls');
+    await Promise.all([
+      ...workers.map(worker => worker.run()),
+      standingWork(core, new Client({ connection, namespace })),
+    ]);
+  } finally {
+    await connection.close();
+  }
+}
+
+/** Temporal may be going down or coming up just now; the worker polls meanwhile. */
+async function standingWork({ config, logger, shutdown }: Core, client: Client): Promise<void> {
+  const cadence = { reconcileMs: config.health.reconcileIntervalMs, healthMs: config.health.intervalMs };
+  while (!shutdown.signal.aborted) {
+    try {
+      return await client.connection.withDeadline(Date.now() + 10_000, () =>
+        ensureStandingWork(client, cadence),
+      );
+    } catch (error) {
+      logger.warn({ err: error }, 'schedules could not be ensured; trying again');
+      await sleep(RETRY_MS, undefined, { signal: shutdown.signal }).catch(() => undefined);
+    }
+  }
+}
+
+async function createWorkers(
+  core: Core,
+  connection: NativeConnection,
+  dispatcher: Dispatcher,
+  temporal: TemporalLink,
+): Promise<Worker[]> {
+  const { config, db, bus, gateway, logger, openToken } = core;
+  const operations = createOperations({ db, bus, dispatcher, logger });
+  const sendNow = (ids: readonly string[]) => dispatcher.sendNow(ids);
+  const agentWork = createAgentActivities({
+    db,
+    bus,
+    gateway,
+    openToken,
+    resolveArtifact: createResolveArtifact({ urls: { allowPrivate: config.servers.allowPrivateUrls } }),
+    reachBudgetMs: REACH_BUDGET_MS,
+  });
+  const workflows = async () => (await temporal.client()).workflow;
+  const reconcileDeps = { db, bus, gateway, openToken, operations, sendNow, logger, temporal: workflows };
+  const health = createHealthActivities({
+    db,
+    bus,
+    gateway,
+    openToken,
+    intervalMs: config.health.intervalMs,
+    failuresAllowed: config.health.failures,
+  });
+
+  const shared: Omit<WorkerOptions, 'taskQueue'> = {
+    connection,
+    namespace: config.temporal.namespace,
+    shutdownGraceTime: GRACE_MS,
+    shutdownForceTime: GRACE_MS + 2_000,
+    // A cancel reaches an activity with its next heartbeat, so heartbeats may not be held back for long.
+    maxHeartbeatThrottleInterval: '1s',
+    defaultHeartbeatThrottleInterval: '1s',
+    interceptors: { activity: [() => ({ inbound: new AppErrorInterceptor() })] },
+  };
+  return Promise.all([
+    Worker.create({
+      ...shared,
+      taskQueue: TASK_QUEUES.workflows,
+      ...workflowCode(config.runtime.workflowBundle),
+      maxCachedWorkflows: 250,
+      stickyQueueScheduleToStartTimeout: STICKY_QUEUE_TIMEOUT,
+      maxConcurrentActivityTaskExecutions: 200,
+      activities: {
+        ...createOperationActivities({ db, bus, sendNow }),
+        ...agentWork,
+        ...createReconcileActivities(reconcileDeps),
+      },
+    }),
+    Worker.create({
+      ...shared,
+      taskQueue: TASK_QUEUES.transfer,
+      maxConcurrentActivityTaskExecutions: 20,
+      activities: { provisionOnAgent: agentWork.provisionOnAgent },
+    }),
+    Worker.create({
+      ...shared,
+      taskQueue: TASK_QUEUES.health,
+      maxConcurrentActivityTaskExecutions: 10,
+      activities: { ...health },
+    }),
+    Worker.create({
+      ...shared,
+      taskQueue: TASK_QUEUES.links,
+      maxConcurrentActivityTaskExecutions: 10,
+      activities: { ...createLinkActivities(reconcileDeps) },
+    }),
+  ]);
+}
+
+/** The prebuilt bundle saves two seconds and the memory of a bundler; a checkout without one bundles its sources. */
+function workflowCode(bundle: string | undefined): Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'> {
+  if (bundle !== undefined) return { workflowBundle: { codePath: bundle } };
+  return { workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)) };
+}
+
+function runtimeLogger(logger: Logger) {
+  const child = logger.child({ part: 'temporal' });
+  return new DefaultLogger('WARN', ({ level, message, meta }) => {
+    if (level === 'ERROR') child.error({ ...meta }, message);
+    else child.warn({ ...meta }, message);
+  });
+}
