@@ -2,7 +2,7 @@ import type { ServerSettings, WorkRequest } from '#proto/gen/agent.js';
 import type { AgentWork, AgentWorkInput } from '#src/contracts/activities.js';
 import type { WorkSubject } from '#src/db/workSubject.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
-import { requiredJava } from '#src/domain/javaVersion.js';
+import { requiredJavaMajor } from '#src/domain/javaVersion.js';
 import { AppError, assertNever } from '#src/domain/errors.js';
 import type { ServerRow } from '#src/db/types.js';
 import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
@@ -55,7 +55,7 @@ function startWork(server: ServerRow) {
     memoryMaxMb: server.memory_max,
     javaArgs: splitArguments(server.java_args ?? ''),
     jarFile: JAR_FILE,
-    javaMajor: server.java_version ?? requiredJava(server.version),
+    javaMajor: server.java_version ?? requiredJavaMajor(server.version),
     javaPinned: server.java_version !== null,
     readyTimeoutSeconds: READY_TIMEOUT_S,
   };

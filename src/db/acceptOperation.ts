@@ -157,7 +157,7 @@ async function numberOperation(
   const op = await row<OperationRow>(
     db,
     'UPDATE operations SET op_seq = $2, epoch = $3, agent_id = $4 WHERE id = $1 RETURNING *',
-    { bind: [id, Number(server.op_seq) + 1, server.owner_epoch, server.agent_id], transaction },
+    { bind: [id, server.op_seq + 1, server.owner_epoch, server.agent_id], transaction },
   );
   if (!op) throw new AppError('internal', { detail: 'The operation vanished in its own transaction' });
   return op;

@@ -57,8 +57,8 @@ export async function transitionServer(db: Database, move: Transition): Promise<
     });
     if (!server) throw new AppError('not-found', { detail: 'The server is gone' });
     if (hasEnded(op.state)) throw new AppError('stale-write', { detail: 'The operation has ended' });
-    const opSeq = Number(op.op_seq);
-    const written = { opSeq: Number(server.status_op_seq), step: server.status_step };
+    const opSeq = op.op_seq ?? 0;
+    const written = { opSeq: server.status_op_seq, step: server.status_step };
     if (written.opSeq === opSeq && written.step === move.step) return server.status;
     if (written.opSeq > opSeq || (written.opSeq === opSeq && written.step > move.step)) {
       throw new AppError('stale-write', { detail: `Step ${move.step} comes after a newer one` });

@@ -63,7 +63,7 @@ export function workflowStartOptions(op: Dispatch, eager: boolean): WorkflowStar
       ...keyword(SEARCH_ATTRIBUTES.userId, op.requested_by),
       {
         key: defineSearchAttributeKey(SEARCH_ATTRIBUTES.epoch, SearchAttributeType.INT),
-        value: Number(op.epoch),
+        value: op.epoch,
       },
     ]),
     requestEagerStart: eager,

@@ -13,7 +13,7 @@ import type { AgentWork, AgentWorkResult, ObservedProcess } from '#src/contracts
 import { SEARCH_ATTRIBUTES } from '#src/contracts/temporal.js';
 import { PROGRESS_QUERY, RESOLVE_SIGNAL } from '#src/contracts/workflows.js';
 import type { OperationInput, OperatorResolution } from '#src/contracts/workflows.js';
-import type { ErrorCode } from '#src/domain/errors.js';
+import { assertNever, type ErrorCode } from '#src/domain/errors.js';
 import type { EndedState, OperationTrigger } from '#src/domain/operation.js';
 import type { ServerEvent } from '#src/domain/serverState.js';
 import {
@@ -200,6 +200,8 @@ async function recordEnd(
       const error = { code: problem.code, detail: problem.detail };
       return finish(run, undone ? 'compensated' : 'failed', error);
     }
+    default:
+      return assertNever(problem);
   }
 }
 
