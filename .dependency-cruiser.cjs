@@ -14,7 +14,7 @@ const apart = (name, from, to, comment, except) => ({
 module.exports = {
   forbidden: [
     { name: 'no-circles', severity: 'error', comment: 'Move what both need into a third file below them.', from: {}, to: { circular: true } },
-    apart('domain-is-pure', room('src/domain'), rooms('src/(?!domain)', 'activities', 'processes', 'agent', 'proto', 'migrations'), 'Rules take values. I/O and shapes of other rooms are handed in.'),
+    apart('domain-is-pure', room('src/domain'), rooms('src/(?!(domain)/)[^/]+', 'activities', 'processes', 'agent', 'proto', 'migrations'), 'Rules take values. I/O and shapes of other rooms are handed in.'),
     {
       name: 'domain-needs-nobody',
       severity: 'error',
@@ -22,8 +22,8 @@ module.exports = {
       from: { path: room('src/domain') },
       to: { dependencyTypes: ['npm', 'core'] },
     },
-    apart('contracts-see-domain', room('src/contracts'), rooms('src/(?!contracts|domain)', 'activities', 'processes', 'agent', 'migrations'), 'What two processes agree on holds no implementation.'),
-    apart('workflows-see-contracts', room('workflows'), rooms('src/(?!contracts|domain)', 'activities', 'processes', 'agent', 'proto', 'migrations'), 'A workflow asks an activity; declare it in src/contracts/activities.ts.'),
+    apart('contracts-see-domain', room('src/contracts'), rooms('src/(?!(contracts|domain)/)[^/]+', 'activities', 'processes', 'agent', 'migrations'), 'What two processes agree on holds no implementation.'),
+    apart('workflows-see-contracts', room('workflows'), rooms('src/(?!(contracts|domain)/)[^/]+', 'activities', 'processes', 'agent', 'proto', 'migrations'), 'A workflow asks an activity; declare it in src/contracts/activities.ts.'),
     {
       name: 'workflows-are-deterministic',
       severity: 'error',
@@ -49,10 +49,10 @@ module.exports = {
       name: 'config-is-handed-down',
       severity: 'error',
       comment: 'Take a narrow slice as a parameter; processes read the settings.',
-      from: { path: rooms('src/(?!config)', 'activities', 'workflows', 'agent') },
+      from: { path: rooms('src/(?!(config)/)[^/]+', 'activities', 'workflows', 'agent') },
       to: { path: '^src/config' },
     },
-    { name: 'only-the-agent-speaks-grpc-as-a-server', severity: 'error', comment: 'Calls to agents go through src/agents.', from: { path: rooms('src/(?!agents)', 'activities', 'workflows') }, to: { path: 'node_modules/@grpc/' } },
+    { name: 'only-the-agent-speaks-grpc-as-a-server', severity: 'error', comment: 'Calls to agents go through src/agents.', from: { path: rooms('src/(?!(agents)/)[^/]+', 'activities', 'workflows') }, to: { path: 'node_modules/@grpc/' } },
   ],
   options: {
     tsConfig: { fileName: 'tsconfig.json' },
