@@ -23,14 +23,23 @@ export interface ConsoleLine {
   message: string;
 }
 
-export type BusTopic = keyof BusTopics;
+export const BUS_TOPICS = [
+  'operation-events',
+  'dispatch',
+  'console',
+  'agent-status',
+] as const satisfies (keyof BusTopics)[];
+export type BusTopic = (typeof BUS_TOPICS)[number];
 
 export interface Bus {
-  /** Never throws and never waits: a bus that is down loses pokes, which the polls make good. */
+  /**
+   * Never throws and never waits: a bus that is down loses pokes, which the polls make good. Listeners are called soon
+   * after, in order, never inside the publisher's stack; those of this process even while Redis is away.
+   */
   publish<T extends BusTopic>(topic: T, payload: BusTopics[T]): void;
   /** Answers the unsubscribe function. */
   subscribe<T extends BusTopic>(topic: T, listener: (payload: BusTopics[T]) => void): () => void;
-  /** False when other processes' pokes do not arrive here: then polls are all there is. */
+  /** False while other processes' pokes do not arrive here (it changes with the connection): then polls are all there is. */
   readonly shared: boolean;
   close(): Promise<void>;
 }

@@ -1,0 +1,141 @@
+import type { Channel, Message } from '#src/contracts/events.js';
+import type { OperationEventView } from '#src/contracts/operation.js';
+import type { Database } from '#src/db/connect.js';
+import {
+  findOperations,
+  listOperationEvents,
+  listServerEvents,
+  listServerStatusEvents,
+} from '#src/db/operationQueries.js';
+import { AppError } from '#src/domain/errors.js';
+import { encodeCursor } from './cursor.js';
+import { operationMessage, statusMessage, type ServerStatusData } from './messages.js';
+import { readHeads, readPresentOperations, readPresentStatus, type PresentStatus } from './queries.js';
+
+/** The channels whose past is `operation_events`. */
+export type EventChannel =
+  | { kind: 'server'; server_id: string; topic: 'status' | 'operations' }
+  | Extract<Channel, { kind: 'operation' }>;
+
+/** An event of a channel and its place in it. */
+export interface Entry {
+  seq: number;
+  message: Message;
+}
+
+/** One channel's events in Postgres. Places only grow, and an event is never seen before one that comes ahead of it. */
+export interface EventSource {
+  /** No event at or before this place is still to come. */
+  head(): Promise<number>;
+  /** In order; fewer than `limit` means that there are no more. */
+  read(after: number, limit: number): Promise<Entry[]>;
+  /** What someone without a cursor gets, and the place from which it goes on. */
+  snapshot(limit: number): Promise<{ entries: Entry[]; position: number }>;
+}
+
+export function createEventSource(db: Database, name: string, channel: EventChannel): EventSource {
+  if (channel.kind === 'operation') return operationSource(db, name, channel.operation_id);
+  return channel.topic === 'status'
+    ? statusSource(db, name, channel.server_id)
+    : serverOperationsSource(db, name, channel.server_id);
+}
+
+function statusSource(db: Database, name: string, serverId: string): EventSource {
+  return {
+    head: () => serverHead(db, serverId),
+    read: async (after, limit) => {
+      const events = await listServerStatusEvents(db, serverId, after, limit);
+      return events.flatMap(({ server_seq, operation_id, data, at }) => {
+        if (server_seq === null || data.status === undefined) return [];
+        const { status, previous_status = null, reason } = data;
+        const change = {
+          server_id: serverId,
+          status,
+          previous_status,
+          operation_id,
+          ...(reason && { reason }),
+        };
+        return [{ seq: server_seq, message: statusMessage(name, change, at, encodeCursor(server_seq)) }];
+      });
+    },
+    /** The present status, so that nobody looks at nothing until it changes. */
+    snapshot: async () => {
+      const present = await readPresentStatus(db, serverId);
+      if (!present) throw new AppError('not-found');
+      const message = presentStatusMessage(name, serverId, present);
+      return { entries: [{ seq: present.head, message }], position: present.head };
+    },
+  };
+}
+
+/** As the change that led to it, where one did: a new row has a status that nothing changed. */
+function presentStatusMessage(name: string, serverId: string, present: PresentStatus) {
+  const { status, head, op_id, data, at } = present;
+  const changed = data?.status === status && op_id !== null;
+  const message: ServerStatusData = {
+    server_id: serverId,
+    status,
+    previous_status: (changed && data.previous_status) || null,
+    ...(changed && { operation_id: op_id }),
+    ...(changed && data.reason && { reason: data.reason }),
+  };
+  const since = (changed ? at : null) ?? present.updated_at;
+  return statusMessage(name, message, since.toISOString(), encodeCursor(head));
+}
+
+function serverOperationsSource(db: Database, name: string, serverId: string): EventSource {
+  return {
+    head: () => serverHead(db, serverId),
+    read: async (after, limit) =>
+      operationEntries(db, name, await listServerEvents(db, serverId, after, limit), 'server_seq'),
+    /** Where each unfinished operation stands, and the newest event of all, which gives everyone a cursor. */
+    snapshot: async () => {
+      const entries = await operationEntries(
+        db,
+        name,
+        await readPresentOperations(db, serverId),
+        'server_seq',
+      );
+      return { entries, position: entries.at(-1)?.seq ?? 0 };
+    },
+  };
+}
+
+function operationSource(db: Database, name: string, operationId: string): EventSource {
+  const read = async (after: number, limit: number) =>
+    operationEntries(db, name, await listOperationEvents(db, operationId, after, limit), 'seq');
+  return {
+    head: async () => {
+      const { operations } = await readHeads(db, { servers: [], operations: [operationId] });
+      return operations.get(operationId) ?? 0;
+    },
+    read,
+    /** From its beginning: an operation is short, and whoever watches it wants all of it. */
+    snapshot: async limit => {
+      const entries = await read(0, limit);
+      return { entries, position: entries.at(-1)?.seq ?? 0 };
+    },
+  };
+}
+
+async function serverHead(db: Database, serverId: string): Promise<number> {
+  const { servers } = await readHeads(db, { servers: [serverId], operations: [] });
+  return servers.get(serverId) ?? 0;
+}
+
+/** Places are `seq` in an operation's own channel, `server_seq` in its server's. */
+async function operationEntries(
+  db: Database,
+  name: string,
+  events: readonly OperationEventView[],
+  place: 'seq' | 'server_seq',
+): Promise<Entry[]> {
+  if (events.length === 0) return [];
+  const operations = await findOperations(db, [...new Set(events.map(event => event.operation_id))]);
+  return events.flatMap(event => {
+    const seq = event[place];
+    const operation = operations.get(event.operation_id);
+    if (seq === null || !operation) return [];
+    return [{ seq, message: operationMessage(name, { operation, event }, encodeCursor(seq)) }];
+  });
+}

@@ -1,0 +1,86 @@
+import type { ConsoleLine } from '#src/bus/bus.js';
+import type { Message } from '#src/contracts/events.js';
+import type { OperationEventView, OperationView } from '#src/contracts/operation.js';
+import type { AgentStatus } from '#src/db/types.js';
+import type { ErrorCode } from '#src/domain/errors.js';
+import type { ServerStatus } from '#src/domain/serverState.js';
+
+/** `server:<id>:status` */
+export interface ServerStatusData {
+  server_id: string;
+  status: ServerStatus;
+  /** Null in a first message, when the status has never changed. */
+  previous_status: ServerStatus | null;
+  operation_id?: string;
+  reason?: string;
+}
+
+/** `server:<id>:operations` and `operation:<id>` */
+export interface OperationData {
+  /** As it is now, which may be further on than the event. */
+  operation: OperationView;
+  event: OperationEventView;
+}
+
+/** `server:<id>:logs`: a row of GET logs. */
+export interface LogEntryData {
+  /** The stored row's; null in a live line, which may not be stored yet. */
+  id: number | null;
+  cursor: string;
+  server_id: string;
+  timestamp: string;
+  level: ConsoleLine['level'];
+  source: string;
+  message: string;
+}
+
+/** `agents` */
+export interface AgentStatusData {
+  id: string;
+  agent_id: string;
+  hostname: string;
+  status: AgentStatus;
+  version: string | null;
+  cordoned: boolean;
+  quarantined: boolean;
+  maintenance_until: string | null;
+  last_seen: string | null;
+}
+
+/** Any channel: why it ends, or what was lost in it. With an empty channel: why the connection ends. */
+export type ErrorData = { code: ErrorCode; detail: string } | { code: 'dropped'; dropped: number };
+
+export function statusMessage(
+  channel: string,
+  data: ServerStatusData,
+  at: string,
+  cursor: string,
+): Message<ServerStatusData> {
+  return { type: 'server_status', channel, data, timestamp: at, cursor };
+}
+
+export function operationMessage(
+  channel: string,
+  data: OperationData,
+  cursor: string,
+): Message<OperationData> {
+  return { type: 'operation', channel, data, timestamp: data.event.at, cursor };
+}
+
+export function logMessage(channel: string, serverId: string, line: ConsoleLine): Message<LogEntryData> {
+  const { cursor, timestamp, level, source, message } = line;
+  const data = { id: null, cursor, server_id: serverId, timestamp, level, source, message };
+  return { type: 'log_entry', channel, data, timestamp, cursor };
+}
+
+export function agentMessage(channel: string, data: AgentStatusData): Message<AgentStatusData> {
+  return { type: 'agent_status', channel, data, timestamp: new Date().toISOString(), cursor: null };
+}
+
+export function errorMessage(
+  channel: string,
+  data: ErrorData,
+  cursor: string | null = null,
+): Message<ErrorData> {
+  return { type: 'error', channel, data, timestamp: new Date().toISOString(), cursor };
+}
