@@ -7,13 +7,20 @@ import { decodePayload, isRecord } from './decode.js';
 import { createListeners } from './listeners.js';
 
 const CHANNEL_PREFIX = 'aymc:';
-/** Publishes under way; beyond this Redis is not keeping up, and what is lossy anyway is dropped here. */
-const MAX_IN_FLIGHT = 1_000;
+/** Sent and not answered; beyond this Redis is not keeping up, and what is lossy anyway is dropped here. */
+const MAX_IN_FLIGHT_CHARS = 8 * 1024 * 1024;
 const MAX_RECONNECT_DELAY_MS = 2_000;
-/** Nothing is sent on a quiet subscription, so only a ping notices a connection that died without a word. */
-const PING_INTERVAL_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 5_000;
 const CLOSE_TIMEOUT_MS = 500;
+
+type Decode<T extends BusTopic> = (value: unknown) => BusTopics[T] | null;
+
+interface RedisBusOptions {
+  url: string;
+  logger: Logger;
+  /** After so long a silence a connection counts as dead. */
+  answerTimeoutMs?: number;
+}
 
 /** A message says which process sent it, because that one has already told its own listeners. */
 interface Envelope {
@@ -26,11 +33,11 @@ interface Envelope {
  * away; what should have gone to the others meanwhile is dropped, never queued: a poke that is seconds old is worth
  * less than the poll that has already replaced it.
  */
-export function createRedisBus({ url, logger }: { url: string; logger: Logger }): Bus {
+export function createRedisBus({ url, logger, answerTimeoutMs = ANSWER_TIMEOUT_MS }: RedisBusOptions): Bus {
   const self = randomUUID();
   const listeners = createListeners(logger);
-  const publisher = connect(url, 'publisher', logger);
-  const subscriber = connect(url, 'subscriber', logger);
+  const publisher = connect('publisher', { url, logger, answerTimeoutMs });
+  const subscriber = connect('subscriber', { url, logger, answerTimeoutMs });
   // Topics that Redis has confirmed on the present connection.
   const confirmed = new Set<BusTopic>();
   let inFlight = 0;
@@ -40,12 +47,12 @@ export function createRedisBus({ url, logger }: { url: string; logger: Logger })
   subscriber.on('close', () => confirmed.clear());
   subscriber.on('message', (channel, text) => {
     const topic = BUS_TOPICS.find(known => CHANNEL_PREFIX + known === channel);
-    if (topic) receive(topic, text);
+    if (topic) receive(topic, decodePayload[topic], text);
   });
+  // Nothing is sent on a quiet subscription: only a ping that stays unanswered shows that it died without a word.
   const pings = setInterval(() => {
-    // The answer's time limit (socketTimeout) cuts a dead connection, which then reconnects.
     if (subscriber.status === 'ready') subscriber.ping().catch(ignored);
-  }, PING_INTERVAL_MS);
+  }, answerTimeoutMs);
   pings.unref();
 
   function follow(topic: BusTopic): void {
@@ -58,8 +65,7 @@ export function createRedisBus({ url, logger }: { url: string; logger: Logger })
     if (subscriber.status === 'ready') subscriber.unsubscribe(CHANNEL_PREFIX + topic).catch(ignored);
   }
 
-  function receive<T extends BusTopic>(topic: T, text: string): void {
-    const decode: (value: unknown) => BusTopics[T] | null = decodePayload[topic];
+  function receive<T extends BusTopic>(topic: T, decode: Decode<T>, text: string): void {
     const envelope = parseEnvelope(text);
     if (envelope?.from === self) return;
     const payload = envelope && decode(envelope.payload);
@@ -68,18 +74,16 @@ export function createRedisBus({ url, logger }: { url: string; logger: Logger })
   }
 
   function send<T extends BusTopic>(topic: T, payload: BusTopics[T]): void {
-    if (publisher.status !== 'ready' || inFlight >= MAX_IN_FLIGHT) {
+    if (publisher.status !== 'ready' || inFlight >= MAX_IN_FLIGHT_CHARS) {
       dropped++;
       return;
     }
     if (dropped > 0) logger.warn({ dropped }, 'pokes were dropped while Redis did not take them');
     dropped = 0;
-    inFlight++;
-    const envelope: Envelope = { from: self, payload };
-    publisher
-      .publish(CHANNEL_PREFIX + topic, JSON.stringify(envelope))
-      .catch(ignored)
-      .finally(() => inFlight--);
+    const text = JSON.stringify({ from: self, payload } satisfies Envelope);
+    inFlight += text.length;
+    const answered = () => void (inFlight -= text.length);
+    publisher.publish(CHANNEL_PREFIX + topic, text).then(answered, answered);
   }
 
   return {
@@ -116,15 +120,16 @@ export function createRedisBus({ url, logger }: { url: string; logger: Logger })
 /** Failures of single commands: the connection's own events tell the story, once. */
 function ignored(): void {}
 
-function connect(url: string, role: string, logger: Logger): Redis {
+function connect(role: string, { url, logger, answerTimeoutMs }: Required<RedisBusOptions>): Redis {
   const options: RedisOptions = {
     connectionName: `aymc-${role}`,
     enableOfflineQueue: false,
     autoResubscribe: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    connectTimeout: ANSWER_TIMEOUT_MS,
-    socketTimeout: ANSWER_TIMEOUT_MS,
+    connectTimeout: answerTimeoutMs,
+    // Counts while an answer is due; then the connection is cut, and made anew.
+    socketTimeout: answerTimeoutMs,
     retryStrategy: attempt => Math.min(50 * 2 ** attempt, MAX_RECONNECT_DELAY_MS),
   };
   const redis = new Redis(url, options);
