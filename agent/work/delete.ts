@@ -1,0 +1,45 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isMissing } from '../errors.js';
+import type { AgentPaths } from '../server/paths.js';
+import type { Registry } from '../server/registry.js';
+import { endRun, STOP_TIMES } from './stop.js';
+import type { StepContext } from './step.js';
+
+/**
+ * Stops what runs, then removes the server's folder and records. Both are first renamed away, so that from one moment
+ * to the next the server is gone and its name free; the removal itself may take as long as the world is big, and goes
+ * on after a crash (the trash is emptied at boot). Gone already = done.
+ */
+export async function deleteServer(
+  paths: AgentPaths,
+  registry: Registry,
+  context: StepContext,
+): Promise<void> {
+  const { server, report, uncancellable } = context;
+  await endRun(server, STOP_TIMES, uncancellable, report);
+  report({ phase: 'removing' });
+  await mkdir(paths.trash, { recursive: true });
+  const suffix = randomBytes(4).toString('hex');
+  const trashed = [];
+  for (const [kind, folder] of [
+    ['files', server.paths.folder],
+    ['state', server.paths.state],
+  ] as const) {
+    const target = join(paths.trash, `${server.id}-${kind}-${suffix}`);
+    if (await renameIfThere(folder, target)) trashed.push(target);
+  }
+  registry.remove(server.id);
+  for (const folder of trashed) await rm(folder, { recursive: true, force: true });
+}
+
+async function renameIfThere(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}

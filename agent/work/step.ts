@@ -1,0 +1,30 @@
+import type { WorkProgress } from '#proto/gen/agent.js';
+import type { ManagedServer } from '../server/server.js';
+import type { Fence } from './ledger.js';
+
+/**
+ * Why a step was told to end early. Cancelled: undo what it did and end. Superseded: a newer operation has the server
+ * now, so leave everything as it is. Detached: the agent shuts down; the next one takes the step up again.
+ */
+export type AbortCause = 'cancelled' | 'superseded' | 'detached';
+
+export class StepAborted extends Error {
+  constructor(readonly abortCause: AbortCause) {
+    super(`step ${abortCause}`);
+    this.name = 'StepAborted';
+  }
+}
+
+export type Report = (progress: Partial<WorkProgress> & { phase: string }) => void;
+
+export interface StepContext {
+  readonly server: ManagedServer;
+  /** `{op_id}/{step}`: what a start names its run, and how it finds it again. */
+  readonly runId: string;
+  readonly fence: Fence;
+  /** Aborted with a StepAborted of any cause. */
+  readonly signal: AbortSignal;
+  /** Not aborted by a cancel: what undoes a cancelled step, and what can't be cancelled, waits on this one. */
+  readonly uncancellable: AbortSignal;
+  readonly report: Report;
+}
