@@ -1,0 +1,33 @@
+import type { AgentRow } from '#src/db/types.js';
+
+/** Never the token: it is shown once, by the answer that makes it. */
+export function presentAgent(agent: AgentRow) {
+  return {
+    id: agent.id,
+    agent_id: agent.agent_id,
+    name: agent.agent_id,
+    hostname: agent.hostname,
+    host: agent.hostname,
+    ip_address: agent.ip_address,
+    port: agent.port,
+    status: agent.status,
+    version: agent.version,
+    os: agent.os,
+    cpu_cores: agent.cpu_cores,
+    memory_total: agent.memory_total,
+    disk_total: agent.disk_total,
+    last_seen: agent.last_seen?.toISOString() ?? null,
+    health_check_interval: agent.health_check_interval,
+    work_dir: agent.work_dir,
+    tls_mode: agent.tls_mode,
+    tls_fingerprint: agent.tls_fingerprint,
+    zone: agent.zone,
+    labels: agent.labels,
+    capabilities: agent.capabilities,
+    maintenance_until: agent.maintenance_until?.toISOString() ?? null,
+    cordoned: agent.cordoned,
+    quarantined: agent.quarantined,
+    created_at: agent.created_at.toISOString(),
+    updated_at: agent.updated_at.toISOString(),
+  };
+}

@@ -1,0 +1,152 @@
+import type { ErrorCode } from '#src/domain/errors.js';
+import { newToken } from '#src/security/tokens.js';
+import { BASE } from '../context.js';
+import { idParams } from '../fields.js';
+import { admins, signedIn } from '../gates.js';
+import { LIST_HEADERS, pageHeaders, readPage, UNPAGED_SIZE } from '../paging.js';
+import { defineRoute, type Route } from '../route.js';
+import { checkHealth, readMetrics } from './live.js';
+import { presentAgent } from './presenter.js';
+import { countAgents, deleteAgent, findAgent, insertAgent, listAgents, updateAgent } from './queries.js';
+import * as schema from './schema.js';
+
+const tag = 'agents';
+const AGENT_FAILURES: ErrorCode[] = [
+  'agent-unreachable',
+  'agent-timeout',
+  'agent-tls',
+  'agent-refused',
+  'agent-failed',
+];
+
+const list = defineRoute({
+  operationId: 'listAgents',
+  method: 'GET',
+  path: '/agents',
+  tag,
+  summary: 'The hosts that run servers',
+  description: `Without any paging parameter up to ${UNPAGED_SIZE}.`,
+  auth: signedIn,
+  query: schema.list,
+  success: { status: 200, schema: schema.agents, headers: LIST_HEADERS },
+  async handler({ query, url }, { db }) {
+    const page = readPage(query, UNPAGED_SIZE);
+    const found = await listAgents(db, query, page);
+    return { body: found.rows.map(presentAgent), headers: pageHeaders(url, page, found.total) };
+  },
+});
+
+const stats = defineRoute({
+  operationId: 'readAgentStats',
+  method: 'GET',
+  path: '/agents/stats',
+  tag,
+  summary: 'How many agents there are, by status',
+  auth: signedIn,
+  success: { status: 200, schema: schema.stats },
+  handler: async (_request, { db }) => ({ body: await countAgents(db) }),
+});
+
+const create = defineRoute({
+  operationId: 'createAgent',
+  method: 'POST',
+  path: '/agents',
+  tag,
+  summary: 'Register an agent',
+  description: 'The answer carries its token, which is never shown again.',
+  auth: admins,
+  body: schema.creation,
+  success: { status: 201, schema: schema.createdAgent, headers: { Location: 'The agent' } },
+  errors: ['agent-exists'],
+  async handler({ body }, { db, sealToken }) {
+    const token = newToken();
+    const agent = await insertAgent(db, body, sealToken(token));
+    return {
+      body: { ...presentAgent(agent), agent_token: token },
+      headers: { Location: `${BASE}/agents/${agent.id}` },
+    };
+  },
+});
+
+const get = defineRoute({
+  operationId: 'readAgent',
+  method: 'GET',
+  path: '/agents/:id',
+  tag,
+  summary: 'One agent',
+  auth: signedIn,
+  params: idParams,
+  success: { status: 200, schema: schema.agent },
+  errors: ['not-found'],
+  handler: async ({ params }, { db }) => ({ body: presentAgent(await findAgent(db, params.id)) }),
+});
+
+const put = defineRoute({
+  operationId: 'updateAgent',
+  method: 'PUT',
+  path: '/agents/:id',
+  tag,
+  summary: 'Change how an agent is reached or labelled',
+  description: 'Partial.',
+  auth: admins,
+  params: idParams,
+  body: schema.change,
+  success: { status: 200, schema: schema.agent },
+  errors: ['not-found'],
+  async handler({ params, body }, { db, gateway }) {
+    const agent = await updateAgent(db, params.id, body);
+    // The next call dials what the row says now.
+    gateway.forget(agent.id);
+    return { body: presentAgent(agent) };
+  },
+});
+
+const remove = defineRoute({
+  operationId: 'deleteAgent',
+  method: 'DELETE',
+  path: '/agents/:id',
+  tag,
+  summary: 'Forget an agent that holds no servers',
+  auth: admins,
+  params: idParams,
+  success: { status: 204 },
+  errors: ['not-found', 'agent-in-use'],
+  async handler({ params }, { db, gateway }) {
+    await deleteAgent(db, params.id);
+    gateway.forget(params.id);
+    return { body: undefined };
+  },
+});
+
+const health = defineRoute({
+  operationId: 'checkAgentHealth',
+  method: 'GET',
+  path: '/agents/:id/health',
+  tag,
+  summary: 'Ping an agent now',
+  description: 'Within five seconds; that it can’t be reached is an answer, not an error.',
+  auth: signedIn,
+  params: idParams,
+  success: { status: 200, schema: schema.health },
+  errors: ['not-found'],
+  async handler({ params, signal, requestId }, api) {
+    return { body: await checkHealth(api, await findAgent(api.db, params.id), { signal, requestId }) };
+  },
+});
+
+const metrics = defineRoute({
+  operationId: 'readAgentMetrics',
+  method: 'GET',
+  path: '/agents/:id/metrics',
+  tag,
+  summary: 'Processor, memory, disk and network of an agent’s host now',
+  auth: signedIn,
+  params: idParams,
+  success: { status: 200, schema: schema.metrics },
+  errors: ['not-found', ...AGENT_FAILURES],
+  async handler({ params, signal, requestId }, api) {
+    return { body: await readMetrics(api, await findAgent(api.db, params.id), { signal, requestId }) };
+  },
+});
+
+export const agentRoutes: Route[] = [list, stats, create, get, put, remove, health, metrics];

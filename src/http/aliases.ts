@@ -1,0 +1,18 @@
+import { AppError } from '#src/domain/errors.js';
+
+/**
+ * Two names for one field, from a client that may send a whole object back and have changed either: the one that
+ * differs from what is stored is what was meant. Both differing, and from each other, is a contradiction (400).
+ */
+export function eitherOf<T>(
+  stored: T | undefined,
+  names: readonly [string, string],
+  first: T | undefined,
+  second: T | undefined,
+): T | undefined {
+  if (first === undefined || second === undefined || first === second) return first ?? second;
+  if (first === stored) return second;
+  if (second === stored) return first;
+  const message = `${names[0]} and ${names[1]} are the same field and differ`;
+  throw new AppError('invalid-request', { detail: message, errors: [{ path: `body.${names[1]}`, message }] });
+}

@@ -1,0 +1,135 @@
+import { createServer, type Server } from 'node:http';
+import cors from '@koa/cors';
+import Router from '@koa/router';
+import Koa from 'koa';
+import helmet from 'koa-helmet';
+import { deriveSecretKey, openSecret, sealSecret } from '#src/security/secretBox.js';
+import { createAuthenticate } from './authenticate.js';
+import { createLoginLimits } from './auth/loginLimits.js';
+import type { ApiState } from './context.js';
+import type { Api, ApiDeps } from './deps.js';
+import { accessLog } from './middleware/accessLog.js';
+import { fallback } from './middleware/fallback.js';
+import { problems } from './middleware/problems.js';
+import { requestId } from './middleware/requestId.js';
+import { buildOpenApi } from './openApi.js';
+import type { Route } from './route.js';
+import { ROUTES } from './routes.js';
+
+export type ApiApp = Koa<ApiState>;
+
+/** The whole REST API. Opens nothing and starts no timer; what it was given, it does not close. */
+export function createApp(deps: ApiDeps): ApiApp {
+  const app: ApiApp = new Koa<ApiState>();
+  const router = createRouter(createApi(deps), ROUTES);
+  app.use(requestId(deps.logger));
+  app.use(accessLog(deps.metrics));
+  app.use(problems());
+  app.use(securityHeaders());
+  app.use(crossOrigin(deps.settings.corsOrigins));
+  app.use(router.routes());
+  app.use(fallback(router));
+  // What breaks after the answer began (a client that left, a stream that failed) is told here.
+  app.on('error', (error: unknown) => deps.logger.debug({ err: error }, 'answer broke off'));
+  return app;
+}
+
+function createApi(deps: ApiDeps): Api {
+  const { auth, limits } = deps.settings;
+  const secretKey = deriveSecretKey(auth.jwtSecret);
+  return {
+    ...deps,
+    authenticate: createAuthenticate(auth.jwtSecret, deps.identities),
+    loginLimits: createLoginLimits(limits),
+    openApi: JSON.stringify(buildOpenApi(ROUTES)),
+    openToken: sealed => openSecret(secretKey, sealed),
+    sealToken: plain => sealSecret(secretKey, plain),
+  };
+}
+
+/** Routes are mounted in their order, so a fixed path stands before the pattern that it fits. */
+export function createRouter(api: Api, routes: readonly Route[]): Router<ApiState> {
+  const router = new Router<ApiState>();
+  for (const route of routes) {
+    router.register(route.path, [route.method], async ctx => {
+      ctx.state.route = route.path;
+      await route.serve(ctx, api);
+    });
+  }
+  return router;
+}
+
+/** The API itself answers no documents: nothing in an answer may load or frame anything. */
+function securityHeaders(): Koa.Middleware {
+  return helmet({
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+    },
+    crossOriginResourcePolicy: { policy: 'cross-origin' },
+  });
+}
+
+/** Bearer tokens only and no cookies, so there are no credentials to allow. */
+function crossOrigin(origins: readonly string[]): Koa.Middleware {
+  return cors({
+    origin: ctx => {
+      const origin = ctx.get('Origin');
+      return origins.includes(origin) ? origin : '';
+    },
+    allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
+    allowHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-Request-Id', 'If-Match'],
+    exposeHeaders: [
+      'Link',
+      'Location',
+      'RateLimit-Limit',
+      'RateLimit-Remaining',
+      'RateLimit-Reset',
+      'Retry-After',
+      'X-Next-Cursor',
+      'X-Request-Id',
+      'X-Total-Count',
+    ],
+    maxAge: 600,
+  });
+}
+
+export interface HttpLimits {
+  /** For all headers to arrive. */
+  headersTimeoutMs: number;
+  /** For the whole request to arrive. */
+  requestTimeoutMs: number;
+  /** Between two requests of a connection. Longer than the idle time-outs of usual load balancers. */
+  keepAliveTimeoutMs: number;
+  /** Connections at once; those beyond are refused. */
+  maxConnections: number;
+}
+
+const HTTP_LIMITS: HttpLimits = {
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 60_000,
+  keepAliveTimeoutMs: 65_000,
+  maxConnections: 10_000,
+};
+
+/** Not listening yet. Who sends a request drop by drop is cut off; others never wait for them. */
+export function createHttpServer(app: ApiApp, limits: Partial<HttpLimits> = {}): Server {
+  const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, maxConnections } = {
+    ...HTTP_LIMITS,
+    ...limits,
+  };
+  const handle = app.callback();
+  const server = createServer(
+    {
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: keepAliveTimeoutMs,
+      connectionsCheckingInterval: Math.min(5_000, headersTimeoutMs),
+      maxHeaderSize: 16 * 1024,
+    },
+    (request, response) => void handle(request, response),
+  );
+  server.maxHeadersCount = 100;
+  server.maxConnections = maxConnections;
+  return server;
+}

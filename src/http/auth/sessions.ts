@@ -1,0 +1,166 @@
+import type { Transaction } from 'sequelize';
+import type { Database } from '#src/db/connect.js';
+import { inTransaction, row, rows } from '#src/db/sql.js';
+import type { SessionRow, UserRow } from '#src/db/types.js';
+import { AppError } from '#src/domain/errors.js';
+import type { Role } from '#src/domain/permissions.js';
+import type { Identity } from '#src/security/identities.js';
+import { hashToken, newToken, type AccessClaims } from '#src/security/tokens.js';
+
+/** Where a session is used from; shown to its owner. */
+export interface Client {
+  ip: string;
+  userAgent: string;
+}
+
+export interface OpenedSession {
+  familyId: string;
+  /** Plain, for the client; the row has only its hash. */
+  refreshToken: string;
+}
+
+/**
+ * A client whose answer was lost, or whose two tabs refreshed at once, comes back with the token that was just
+ * replaced. For so many seconds that is no theft.
+ */
+const GRACE_S = 60;
+
+/** Lives as long as any token of its family does; one query by two indexes, on the way of every request. */
+export async function findIdentity(db: Database, { sub, sid }: AccessClaims): Promise<Identity | null> {
+  const found = await row<{ id: string; username: string; role: Role }>(
+    db,
+    `SELECT u.id, u.username, u.role FROM users u
+     WHERE u.id = $1 AND u.is_active AND EXISTS (
+       SELECT 1 FROM sessions s
+       WHERE s.family_id = $2 AND s.user_id = u.id AND s.revoked_at IS NULL AND s.expires_at > now())`,
+    { bind: [sub, sid] },
+  );
+  return found ? { ...found, sessionId: sid } : null;
+}
+
+/** Opens a family at login, or adds to one at refresh. Sweeps out what of this user's has expired. */
+export async function openSession(
+  db: Database,
+  session: { userId: string; ttlMs: number; client: Client; familyId?: string },
+  transaction?: Transaction,
+): Promise<OpenedSession> {
+  const refreshToken = newToken();
+  await rows(db, 'DELETE FROM sessions WHERE user_id = $1 AND expires_at < now() RETURNING id', {
+    bind: [session.userId],
+    transaction,
+  });
+  const opened = await row<{ family_id: string }>(
+    db,
+    `INSERT INTO sessions (user_id, token_hash, family_id, ip_address, user_agent, expires_at)
+     VALUES ($1, $2, coalesce($3, gen_random_uuid()), $4, $5, now() + $6 * interval '1 millisecond')
+     RETURNING family_id`,
+    {
+      bind: [
+        session.userId,
+        hashToken(refreshToken),
+        session.familyId ?? null,
+        session.client.ip,
+        session.client.userAgent,
+        session.ttlMs,
+      ],
+      transaction,
+    },
+  );
+  if (!opened) throw new AppError('internal', { detail: 'A session was not stored' });
+  return { familyId: opened.family_id, refreshToken };
+}
+
+type Rotation =
+  { outcome: 'rotated'; user: UserRow; opened: OpenedSession } | { outcome: 'reused'; userId: string };
+
+/**
+ * One refresh token for the next of its family. One that was replaced longer ago than the grace has been stolen, by
+ * whoever came first or whoever comes now: the family ends for both. Rejects with `unauthenticated`, `token-reused`
+ * or `account-disabled`.
+ */
+export async function rotateSession(
+  db: Database,
+  token: string,
+  ttlMs: number,
+  client: Client,
+): Promise<{ user: UserRow; opened: OpenedSession }> {
+  const rotation = await inTransaction(db, transaction => rotate(db, transaction, token, ttlMs, client));
+  // The end of the family must be committed, so the refusal comes after the transaction.
+  if (rotation.outcome === 'reused') throw new AppError('token-reused');
+  return rotation;
+}
+
+async function rotate(
+  db: Database,
+  transaction: Transaction,
+  token: string,
+  ttlMs: number,
+  client: Client,
+): Promise<Rotation> {
+  const session = await row<SessionRow & { stale: boolean }>(
+    db,
+    `SELECT *, coalesce(replaced_at < now() - interval '${GRACE_S} seconds', false) AS stale
+     FROM sessions WHERE token_hash = $1 AND expires_at > now() FOR UPDATE`,
+    { bind: [hashToken(token)], transaction },
+  );
+  if (!session || session.revoked_at) {
+    throw new AppError('unauthenticated', { detail: 'The refresh token is not valid' });
+  }
+  if (session.stale) {
+    await endFamily(db, session.family_id, transaction);
+    return { outcome: 'reused', userId: session.user_id };
+  }
+  const user = await row<UserRow>(db, 'SELECT * FROM users WHERE id = $1', {
+    bind: [session.user_id],
+    transaction,
+  });
+  if (!user?.is_active) throw new AppError('account-disabled');
+  const next = { userId: user.id, ttlMs, client, familyId: session.family_id };
+  const opened = await openSession(db, next, transaction);
+  await rows(
+    db,
+    `UPDATE sessions SET replaced_at = coalesce(replaced_at, now()),
+       replaced_by = coalesce(replaced_by, (SELECT id FROM sessions WHERE token_hash = $2))
+     WHERE id = $1 RETURNING id`,
+    { bind: [session.id, hashToken(opened.refreshToken)], transaction },
+  );
+  return { outcome: 'rotated', user, opened };
+}
+
+/** Revoked and not deleted, so that a stolen token that comes back is still known as such until it expires. */
+export async function endFamily(db: Database, familyId: string, transaction?: Transaction): Promise<void> {
+  await rows(
+    db,
+    'UPDATE sessions SET revoked_at = now() WHERE family_id = $1 AND revoked_at IS NULL RETURNING id',
+    {
+      bind: [familyId],
+      transaction,
+    },
+  );
+}
+
+/** Of one user, all but the session that is kept. */
+export async function endOtherFamilies(
+  db: Database,
+  userId: string,
+  keptFamilyId: string,
+  transaction?: Transaction,
+): Promise<void> {
+  await rows(
+    db,
+    `UPDATE sessions SET revoked_at = now()
+     WHERE user_id = $1 AND family_id <> $2 AND revoked_at IS NULL RETURNING id`,
+    { bind: [userId, keptFamilyId], transaction },
+  );
+}
+
+/** Null when no living session has that token. */
+export async function findFamily(
+  db: Database,
+  token: string,
+): Promise<{ familyId: string; userId: string } | null> {
+  const found = await row<SessionRow>(db, 'SELECT * FROM sessions WHERE token_hash = $1', {
+    bind: [hashToken(token)],
+  });
+  return found ? { familyId: found.family_id, userId: found.user_id } : null;
+}

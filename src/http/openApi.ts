@@ -1,0 +1,190 @@
+import type Joi from 'joi';
+import { ERRORS, type ErrorCode } from '#src/domain/errors.js';
+import { isObject, toJsonSchema, type Components, type JsonSchema } from './jsonSchema.js';
+import type { Route } from './route.js';
+
+export interface OpenApiDocument {
+  openapi: string;
+  info: Record<string, unknown>;
+  servers: { url: string }[];
+  tags: { name: string; description: string }[];
+  paths: Record<string, Record<string, unknown>>;
+  components: { schemas: Components; securitySchemes: Record<string, unknown> };
+}
+
+const TAGS = {
+  auth: 'Accounts and sessions',
+  agents: 'The hosts that run servers',
+  servers: 'Minecraft servers, and what can be done with them',
+  operations: 'What was asked for: each is acknowledged once and ends in exactly one recorded way',
+  system: 'Probes, metrics and this description',
+};
+
+const PROBLEM: JsonSchema = {
+  type: 'object',
+  description: 'RFC 9457. `code` is stable; `error` repeats `detail` for existing clients.',
+  required: ['type', 'title', 'status', 'detail', 'code', 'instance', 'request_id', 'error'],
+  properties: {
+    type: { type: 'string', format: 'uri', examples: ['urn:aymc:problem:not-found'] },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    detail: { type: 'string' },
+    code: { type: 'string', enum: Object.keys(ERRORS) },
+    instance: { type: 'string' },
+    request_id: { type: 'string' },
+    errors: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['path', 'message'],
+        properties: { path: { type: 'string', examples: ['body.memory_max'] }, message: { type: 'string' } },
+      },
+    },
+    error: { type: 'string' },
+  },
+};
+
+/** OpenAPI 3.1, whose schemas are the JSON Schema that joi writes itself. Pure: the same routes give the same text. */
+export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
+  const schemas: Components = { Problem: PROBLEM };
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const route of routes) {
+    const path = route.path.replace(/:(\w+)/g, '{$1}');
+    (paths[path] ??= {})[route.method.toLowerCase()] = describeRoute(route, schemas);
+  }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'AYMC',
+      version: '1.0.0',
+      description:
+        'Control plane for fleets of Minecraft servers. Every risky request becomes a durable operation: it is acknowledged at once and ends in exactly one recorded outcome.',
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    servers: [{ url: '/' }],
+    tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
+    paths,
+    components: {
+      schemas: Object.fromEntries(Object.entries(schemas).sort(([a], [b]) => a.localeCompare(b, 'en'))),
+      securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } },
+    },
+  };
+}
+
+function describeRoute(route: Route, schemas: Components) {
+  const body = route.body && toJsonSchema(route.body, 'input', schemas);
+  return {
+    operationId: route.operationId,
+    tags: [route.tag],
+    summary: route.summary,
+    ...(route.description !== undefined && { description: route.description }),
+    'x-rule': route.rule,
+    security: route.rule === 'anyone' ? [] : [{ bearer: [] }],
+    parameters: [
+      ...parametersOf(route.params, 'path', schemas),
+      ...parametersOf(route.query, 'query', schemas),
+      ...(route.idempotent ? [IDEMPOTENCY_KEY] : []),
+    ],
+    ...(body && {
+      requestBody: { required: needsBody(route), content: { 'application/json': { schema: body } } },
+    }),
+    responses: { ...successOf(route, schemas), ...failuresOf(route) },
+  };
+}
+
+/** An empty body is read as `{}`. */
+function needsBody({ body }: Route): boolean {
+  return body?.validate({}).error !== undefined;
+}
+
+const IDEMPOTENCY_KEY = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  description: 'Repeating a request with the same key answers the operation of the first time',
+  schema: { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
+};
+
+function parametersOf(schema: Joi.Schema | undefined, place: 'path' | 'query', schemas: Components) {
+  if (!schema) return [];
+  const { properties, required } = toJsonSchema(schema, 'input', schemas);
+  const names: unknown[] = Array.isArray(required) ? required : [];
+  return Object.entries(isObject(properties) ? properties : {}).map(([name, property]) => {
+    const { description, ...rest } = isObject(property) ? property : {};
+    return {
+      name,
+      in: place,
+      required: place === 'path' || (names.includes(name) && !('default' in rest)),
+      ...(typeof description === 'string' && { description }),
+      schema: rest,
+    };
+  });
+}
+
+function successOf({ success }: Route, schemas: Components) {
+  const { contentType = 'application/json' } = success;
+  const schema = success.schema && toJsonSchema(success.schema, 'output', schemas);
+  const content = schema
+    ? { [contentType]: { schema } }
+    : success.contentType
+      ? { [contentType]: { schema: { type: 'string' } } }
+      : undefined;
+  const answer = (description: string) => ({
+    description,
+    ...(success.headers && { headers: describeHeaders(success.headers) }),
+    ...(content && { content }),
+  });
+  const others = Object.entries(success.otherStatuses ?? {}).map(([status, text]) => [status, answer(text)]);
+  return {
+    [success.status]: answer(success.description ?? STATUS_TEXT[success.status]),
+    ...Object.fromEntries(others),
+  };
+}
+
+const STATUS_TEXT = {
+  200: 'Done',
+  201: 'Created',
+  202: 'Accepted: the operation goes on by itself',
+  204: 'Done, nothing to say',
+  302: 'Elsewhere',
+};
+
+function describeHeaders(headers: Record<string, string>) {
+  const counts = [
+    'X-Total-Count',
+    'RateLimit-Limit',
+    'RateLimit-Remaining',
+    'RateLimit-Reset',
+    'Retry-After',
+  ];
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, description]) => [
+      name,
+      { description, schema: { type: counts.includes(name) ? 'integer' : 'string' } },
+    ]),
+  );
+}
+
+/** One answer a status, naming every code that it may carry. */
+function failuresOf({ errors, success }: Route) {
+  const byStatus = new Map<number, ErrorCode[]>();
+  for (const code of [...errors].sort()) {
+    const { status } = ERRORS[code];
+    if (!Object.hasOwn(success.otherStatuses ?? {}, status))
+      byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
+  }
+  return Object.fromEntries(
+    [...byStatus].map(([status, codes]) => [
+      status,
+      {
+        description: codes.map(code => `\`${code}\`: ${ERRORS[code].title}`).join('; '),
+        ...(FAILURE_HEADERS[status] && { headers: describeHeaders(FAILURE_HEADERS[status]) }),
+        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+      },
+    ]),
+  );
+}
+
+const FAILURE_HEADERS: Record<number, Record<string, string>> = {
+  401: { 'WWW-Authenticate': 'RFC 6750' },
+  429: { 'Retry-After': 'Seconds' },
+};
