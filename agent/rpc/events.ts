@@ -100,9 +100,9 @@ export class EventReader {
     const states = this.deps.journal.after(this.seq, BATCH_STATES);
     const events: AgentEvent[] = [];
     let bytes = 0;
-    for (const id of [...this.#dirty]) {
+    for (const id of this.#dirty) {
       if (bytes >= BATCH_BYTES) break;
-      // Out first and in again at the end: servers take turns, and news that come while we read are not lost.
+      // Out first and in again at the end: servers take turns until all are dry, and no news is lost while we read.
       this.#dirty.delete(id);
       const chunk = await this.#nextChunk(id, BATCH_BYTES - bytes);
       if (chunk === undefined) continue;

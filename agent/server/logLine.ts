@@ -9,7 +9,8 @@ export interface LogLine {
   readonly prefixed: boolean;
 }
 
-const ANSI_COLOUR = /\u001b\[[0-9;]*[A-Za-z]/g;
+const ESCAPE = String.fromCharCode(27);
+const ANSI_COLOUR = new RegExp(`${ESCAPE}\\[[0-9;]*[A-Za-z]`, 'g');
 
 /**
  * The log prefixes of the server families, each anchored at the start of the line, so that a chat message which quotes
@@ -43,7 +44,7 @@ function prefixed(
   return { level: levelOf(level), source: source ?? '', message: message ?? '', prefixed: true };
 }
 
-function levelOf(name: string | undefined): LogLevel {
+function levelOf(name = ''): LogLevel {
   switch (name) {
     case 'FATAL':
     case 'ERROR':

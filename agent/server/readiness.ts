@@ -50,11 +50,11 @@ export function describeFailure(exitCode: number | undefined, lines: readonly st
     .filter(message => message !== '' && !/^(at |\.\.\. \d+ more)/.test(message))
     .slice(-6);
   let detail = '';
-  for (const message of telling.reverse()) {
+  for (const message of telling.toReversed()) {
     const longer = detail === '' ? message : `${message} | ${detail}`;
     if (`${code}: ${longer}`.length > DETAIL_MAX) break;
     detail = longer;
   }
-  if (detail === '') detail = telling[0]?.slice(0, DETAIL_MAX - code.length - 2) ?? 'it printed nothing';
+  if (detail === '') detail = telling.at(-1)?.slice(0, DETAIL_MAX - code.length - 2) ?? 'it printed nothing';
   return `${code}: ${detail}`;
 }

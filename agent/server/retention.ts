@@ -24,7 +24,7 @@ export async function trimConsoles(runs: readonly Run[], log: Logger): Promise<R
   const left = runs.slice(-RUNS_KEPT);
   for (const run of runs.slice(0, -RUNS_KEPT)) await rm(run.folder, { recursive: true, force: true });
   let budget = CONSOLE_BYTES_MAX;
-  for (const [age, run] of [...left].reverse().entries()) {
+  for (const [age, run] of left.toReversed().entries()) {
     const taken = await bytesOnDisk(run.consolePath);
     if (run.ended && (age >= CONSOLES_KEPT || taken > budget)) {
       await dropConsole(run);

@@ -9,7 +9,7 @@ import {
   textOf,
   writeFileDurably,
 } from '../files.js';
-import { bootId, bootSeconds } from '../system.js';
+import { bootId as thisBoot, bootSeconds } from '../system.js';
 import type { ProcessIdentity } from './process.js';
 
 /** What ended a run; one that ends without any of these ended by itself. */
@@ -45,7 +45,7 @@ export class Run {
   static async create(runs: string, number: number, runId: string, epoch: number): Promise<Run> {
     const folder = join(runs, String(number).padStart(8, '0'));
     await mkdir(folder, { recursive: true });
-    const run = new Run(folder, number, runId, epoch, Date.now(), bootId(), bootSeconds());
+    const run = new Run(folder, number, runId, epoch, Date.now(), thisBoot(), bootSeconds());
     await run.save();
     await syncFolder(runs);
     return run;

@@ -4,6 +4,7 @@ import { open, rm, stat, truncate } from 'node:fs/promises';
 import { request as requestHttp, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { dirname } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AgentError, errnoOf, isMissing } from '../errors.js';
 import { isJar } from '../jar.js';
@@ -209,7 +210,7 @@ async function verify(download: Download): Promise<void> {
 
 export async function hashFile(path: string, algorithm: Checksum['algorithm']): Promise<string> {
   const hash = createHash(algorithm);
-  for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) hash.update(chunk);
+  await pipeline(createReadStream(path, { highWaterMark: 256 * 1024 }), hash);
   return hash.digest('hex');
 }
 

@@ -348,7 +348,7 @@ export class WorkRunner {
 
   #notify(entry: LedgerEntry): void {
     const watchers = this.#watchers.get(ledgerKey(entry.opId, entry.step));
-    if (watchers) for (const onChange of [...watchers]) onChange();
+    if (watchers) for (const onChange of watchers) onChange();
   }
 
   #heartbeat(): void {
