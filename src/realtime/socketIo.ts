@@ -7,6 +7,7 @@ import type { Logger } from '#src/observability/logger.js';
 import type { Authenticate, Principal } from './client.js';
 import type { Connection } from './connection.js';
 import type { Hub } from './hub.js';
+import { errorMessage } from './messages.js';
 
 /** The largest thing a client may say: 200 channels with their cursors are a third of it. */
 const MAX_FRAME_BYTES = 64 * 1024;
@@ -72,7 +73,9 @@ export function attachSocketIo({ http, hub, authenticate, cors, logger }: Socket
     try {
       serve(socket, attach(socket), logger);
     } catch (error) {
-      closeSocket(socket, asAppError(error, logger));
+      const reason = asAppError(error, logger);
+      socket.emit('message', errorMessage('', problemOf(reason)));
+      closeSocket(socket, reason);
     }
   });
 

@@ -15,6 +15,8 @@ export interface RealtimeServer {
   hub: Hub;
   /** What the next look at a token finds; without an entry it is refused. */
   tokens: Map<string, Principal | AppError>;
+  /** How often tokens were looked up. */
+  lookups(): number;
   /** A token of this user's, good for an hour unless said otherwise. */
   signIn(user: Actor, expiresAt?: Date | null): string;
   close(): Promise<void>;
@@ -27,6 +29,7 @@ export async function startRealtimeServer(
   deps: { db: Database; bus: Bus } & Partial<HubDeps>,
 ): Promise<RealtimeServer> {
   const tokens: RealtimeServer['tokens'] = new Map();
+  let lookups = 0;
   const http = createServer((_request, response) => response.writeHead(404).end());
   const hub = createHub({ sendCommand: async () => ({}), logger: silent, pollMs: null, ...deps });
   const stopRouting = routeUpgrades(http);
@@ -36,6 +39,7 @@ export async function startRealtimeServer(
     cors: { origin: ['http://localhost:1420'] },
     logger: silent,
     authenticate: async token => {
+      lookups++;
       const found = tokens.get(token) ?? new AppError('unauthenticated');
       if (found instanceof AppError) throw found;
       return found;
@@ -50,6 +54,7 @@ export async function startRealtimeServer(
     url: `http://127.0.0.1:${address.port}`,
     hub,
     tokens,
+    lookups: () => lookups,
     signIn(user, expiresAt = new Date(Date.now() + 3_600_000)) {
       const token = `token-${tokens.size}-of-${user.id}`;
       tokens.set(token, { user: { id: user.id, role: user.role }, expiresAt });

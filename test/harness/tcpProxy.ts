@@ -5,6 +5,8 @@ export interface TcpProxy {
   url: string;
   /** Ends every connection at once, without goodbye, as a broken network does. */
   cut(): void;
+  /** While true, connections are cut and new ones get no further: the server is gone. */
+  refuse(refused: boolean): void;
   /** While true, nothing more is read from the server: its client is as slow as can be. */
   stall(stalled: boolean): void;
   close(): Promise<void>;
@@ -15,8 +17,10 @@ export async function startTcpProxy(target: string): Promise<TcpProxy> {
   const { hostname, port } = new URL(target);
   const pairs = new Set<{ client: Socket; server: Socket }>();
   let isStalled = false;
+  let isRefused = false;
 
   const listener = createServer(client => {
+    if (isRefused) return void client.resetAndDestroy();
     const server = connect(Number(port), hostname);
     const pair = { client, server };
     pairs.add(pair);
@@ -40,6 +44,10 @@ export async function startTcpProxy(target: string): Promise<TcpProxy> {
   return {
     url: `http://127.0.0.1:${address.port}`,
     cut,
+    refuse(refused) {
+      isRefused = refused;
+      if (refused) cut();
+    },
     stall(stalled) {
       isStalled = stalled;
       for (const { server } of pairs) stalled ? server.pause() : server.resume();

@@ -1,0 +1,274 @@
+import { expect } from 'chai';
+import { createBus } from '#src/bus/createBus.js';
+import type { Bus, ConsoleLine } from '#src/bus/bus.js';
+import type { Message } from '#src/contracts/events.js';
+import type { OperationData, ServerStatusData } from '#src/realtime/messages.js';
+import { buildAgent, buildOperation, buildServer, buildUser } from '#test/build.js';
+import { createTestDatabase, type TestDatabase } from '#test/harness/database.js';
+import { appendTo } from '#test/harness/operationEvents.js';
+import { silent, startRealtimeServer, type RealtimeServer } from '#test/harness/realtimeServer.js';
+import { connectSocket, type SocketClient } from '#test/harness/socketClient.js';
+import { waitFor } from '#test/harness/waitFor.js';
+
+function line(n: number): ConsoleLine {
+  const timestamp = new Date(1_700_000_000_000 + n).toISOString();
+  return { cursor: `run:${n}`, timestamp, level: 'INFO', source: 'stdout', message: `line ${n}` };
+}
+
+describe('realtime channels', () => {
+  let database: TestDatabase;
+  let bus: Bus;
+  let api: RealtimeServer;
+  const stored = new Map<string, ConsoleLine[]>();
+  const clients: SocketClient[] = [];
+
+  before(async function () {
+    this.timeout(60_000);
+    database = await createTestDatabase();
+    bus = createBus({ redisUrl: undefined, logger: silent });
+    api = await startRealtimeServer({
+      db: database.db,
+      bus,
+      readConsoleBacklog: async (serverId, after, limit) => {
+        const lines = stored.get(serverId) ?? [];
+        const from =
+          after === null ? Math.max(0, lines.length - limit) : lines.findIndex(l => l.cursor === after) + 1;
+        return lines.slice(from, from + limit);
+      },
+    });
+  });
+  afterEach(() => clients.splice(0).forEach(client => client.close()));
+  after(async () => {
+    await api.close();
+    await database.drop();
+  });
+
+  async function connect(token: string, options: { transports?: ('polling' | 'websocket')[] } = {}) {
+    const client = await connectSocket(api.url, { token, ...options });
+    clients.push(client);
+    return client;
+  }
+
+  /** A server with a running operation, and a client of its owner's. */
+  async function stage() {
+    const owner = await buildUser(database.db);
+    const server = await buildServer(database.db, { user_id: owner.id });
+    const operation = await buildOperation(database.db, { server_id: server.id, state: 'running' });
+    const token = api.signIn(owner);
+    return { owner, server, operation, token, client: await connect(token) };
+  }
+
+  const seqs = (messages: Message[]) => messages.map(({ data }) => (data as OperationData).event.seq);
+
+  describe('server:<id>:status', () => {
+    it('shows a newcomer the present status, also of a server that never changed its own', async () => {
+      const { client, server } = await stage();
+      const { backlog } = await client.subscribe([`server:${server.id}:status`]);
+      expect(backlog.map(({ type, data }) => ({ type, data }))).to.deep.equal([
+        { type: 'server_status', data: { server_id: server.id, status: 'stopped', previous_status: null } },
+      ]);
+    });
+
+    it('says what changed the present status, and then every change', async () => {
+      const { client, server, operation } = await stage();
+      const change = (previous_status: 'stopped' | 'starting', status: 'starting' | 'running') =>
+        appendTo(database.db, { operation, type: 'status_changed', data: { status, previous_status } }, bus);
+      await change('stopped', 'starting');
+      await appendTo(database.db, { operation }, bus);
+      const { backlog } = await client.subscribe([`server:${server.id}:status`]);
+      expect(backlog.map(({ data }) => data)).to.deep.equal([
+        { server_id: server.id, status: 'starting', previous_status: 'stopped', operation_id: operation.id },
+      ]);
+      await change('starting', 'running');
+      await waitFor(() => client.messages.length === 2, { what: 'the change' });
+      const [, live] = client.messages as Message<ServerStatusData>[];
+      expect(live?.data).to.include({ status: 'running', previous_status: 'starting' });
+    });
+
+    it('goes on from a cursor without telling the present status again', async () => {
+      const { client, server, operation, token } = await stage();
+      const channel = `server:${server.id}:status`;
+      await client.subscribe([channel]);
+      client.cut();
+      await appendTo(
+        database.db,
+        { operation, type: 'status_changed', data: { status: 'starting', previous_status: 'stopped' } },
+        bus,
+      );
+      const again = await connect(token);
+      const { backlog } = await again.subscribe([channel], Object.fromEntries(client.cursors));
+      expect(backlog.map(({ data }) => (data as ServerStatusData).status)).to.deep.equal(['starting']);
+      const third = await connect(token);
+      const quiet = await third.subscribe([channel], Object.fromEntries(again.cursors));
+      expect(quiet.backlog).to.be.empty;
+    });
+  });
+
+  describe('server:<id>:operations', () => {
+    it('shows a newcomer where each unfinished operation stands, then all events of all of them', async () => {
+      const { client, server, operation } = await stage();
+      const queued = await buildOperation(database.db, { server_id: server.id, kind: 'server.stop' });
+      const done = await buildOperation(database.db, { server_id: server.id, state: 'succeeded' });
+      for (const each of [done, done, operation, operation, queued])
+        await appendTo(database.db, { operation: each });
+      const { backlog } = await client.subscribe([`server:${server.id}:operations`]);
+      const seen = (backlog as Message<OperationData>[]).map(({ data }) => [
+        data.operation.id,
+        data.event.seq,
+      ]);
+      expect(seen).to.deep.equal([
+        [operation.id, 2],
+        [queued.id, 1],
+      ]);
+      await appendTo(database.db, { operation: queued, type: 'started' }, bus);
+      await waitFor(() => client.messages.length === 3, { what: 'the live event' });
+      const last = client.messages.at(-1) as Message<OperationData>;
+      expect(last.data.operation).to.include({ id: queued.id, kind: 'server.stop' });
+      expect(last.data.event).to.include({ type: 'started', seq: 2, server_seq: 6 });
+    });
+
+    it('gives a cursor even where nothing is going on, so that a reconnect misses no short operation', async () => {
+      const { client, server, operation, token } = await stage();
+      const channel = `server:${server.id}:operations`;
+      await appendTo(database.db, { operation, type: 'succeeded' });
+      await operation.update({ state: 'succeeded' });
+      await client.subscribe([channel]);
+      client.cut();
+      const short = await buildOperation(database.db, { server_id: server.id, state: 'succeeded' });
+      for (const type of ['accepted', 'started', 'succeeded'] as const) {
+        await appendTo(database.db, { operation: short, type }, bus);
+      }
+      const again = await connect(token);
+      const { backlog } = await again.subscribe([channel], Object.fromEntries(client.cursors));
+      expect((backlog as Message<OperationData>[]).map(({ data }) => data.event.type)).to.deep.equal([
+        'accepted',
+        'started',
+        'succeeded',
+      ]);
+    });
+  });
+
+  describe('operation:<id>', () => {
+    it('tells the whole story from its beginning, and goes on live', async () => {
+      const { client, operation } = await stage();
+      for (let n = 0; n < 3; n++) await appendTo(database.db, { operation });
+      await client.subscribe([`operation:${operation.id}`]);
+      await appendTo(database.db, { operation, type: 'succeeded' }, bus);
+      await waitFor(() => client.messages.length === 4, { what: 'the end' });
+      expect(seqs(client.messages)).to.deep.equal([1, 2, 3, 4]);
+    });
+
+    it('sends what is too long for the answer as messages after it, in order', async function () {
+      this.timeout(20_000);
+      const { client, operation } = await stage();
+      for (let n = 0; n < 450; n++) await appendTo(database.db, { operation });
+      const { backlog } = await client.subscribe([`operation:${operation.id}`]);
+      expect(backlog).to.have.length(200);
+      await waitFor(() => client.messages.length === 450, { what: 'the rest' });
+      expect(seqs(client.messages)).to.deep.equal(Array.from({ length: 450 }, (_, i) => i + 1));
+    });
+
+    it('is watched by whoever asked for it after its server is gone, and by nobody else', async () => {
+      const { client, server, operation } = await stage();
+      await appendTo(database.db, { operation, type: 'succeeded' });
+      await server.destroy();
+      expect((await client.subscribe([`operation:${operation.id}`])).backlog).to.have.length(1);
+      const stranger = await connect(api.signIn(await buildUser(database.db)));
+      const answer = await stranger.subscribe([`operation:${operation.id}`]);
+      expect(answer.denied).to.deep.equal([{ channel: `operation:${operation.id}`, code: 'not-found' }]);
+    });
+  });
+
+  describe('server:<id>:logs', () => {
+    it('brings live lines of that server, as rows of its log', async () => {
+      const { client, server } = await stage();
+      await client.subscribe([`server:${server.id}:logs`]);
+      bus.publish('console', { server_id: crypto.randomUUID(), lines: [line(0)] });
+      bus.publish('console', { server_id: server.id, lines: [line(1), line(2)] });
+      await waitFor(() => client.messages.length === 2, { what: 'both lines' });
+      expect(client.messages[0]).to.deep.equal({
+        type: 'log_entry',
+        channel: `server:${server.id}:logs`,
+        data: { id: null, ...line(1), server_id: server.id },
+        timestamp: line(1).timestamp,
+        cursor: 'run:1',
+      });
+    });
+
+    it('joins what storage has with what comes meanwhile: no line missing, none twice', async () => {
+      const { client, server } = await stage();
+      const lines = [1, 2, 3, 4].map(line);
+      stored.set(server.id, lines);
+      const subscribed = client.subscribe([`server:${server.id}:logs`], {
+        [`server:${server.id}:logs`]: 'run:1',
+      });
+      // Some of these come before the backlog is read, some meanwhile, some after.
+      for (let n = 5; n <= 60; n++) {
+        lines.push(line(n));
+        bus.publish('console', { server_id: server.id, lines: [line(n)] });
+        await new Promise(resolve => setImmediate(resolve));
+      }
+      await subscribed;
+      await waitFor(() => client.messages.at(-1)?.cursor === 'run:60', { what: 'the last line' });
+      const numbers = client.messages.map(({ cursor }) => Number(cursor?.slice('run:'.length)));
+      expect(numbers).to.deep.equal(Array.from({ length: 59 }, (_, i) => i + 2));
+    });
+  });
+
+  describe('agents', () => {
+    it('shows admins every agent and then each change once; nobody else may watch', async () => {
+      const admin = await buildUser(database.db, { role: 'admin' });
+      const agent = await buildAgent(database.db);
+      const client = await connect(api.signIn(admin));
+      const { backlog } = await client.subscribe(['agents']);
+      expect(backlog.map(({ data }) => (data as { id: string }).id)).to.include(agent.id);
+      await agent.update({ status: 'offline' });
+      bus.publish('agent-status', { agent_id: agent.id });
+      bus.publish('agent-status', { agent_id: agent.id });
+      await waitFor(() => client.messages.length > backlog.length, { what: 'the change' });
+      await agent.update({ status: 'online' });
+      bus.publish('agent-status', { agent_id: agent.id });
+      await waitFor(() => client.messages.length > backlog.length + 1, { what: 'the second change' });
+      const live = client.messages
+        .slice(backlog.length)
+        .map(({ type, data }) => [type, (data as { status: string }).status]);
+      expect(live).to.deep.equal([
+        ['agent_status', 'offline'],
+        ['agent_status', 'online'],
+      ]);
+
+      const user = await connect(api.signIn(await buildUser(database.db)));
+      const answer = await user.subscribe(['agents']);
+      expect(answer.denied).to.deep.equal([{ channel: 'agents', code: 'forbidden' }]);
+    });
+  });
+
+  it('accepts metrics and notifications, which have nothing to say yet', async () => {
+    const { client, server } = await stage();
+    const channels = [`server:${server.id}:metrics`, 'user:notifications'];
+    expect(await client.subscribe(channels)).to.deep.equal({ subscribed: channels, denied: [], backlog: [] });
+  });
+
+  it('sends nothing more of a channel that was left, and keeps nothing for channels that nobody watches', async () => {
+    const { client, server, operation } = await stage();
+    const channels = [`operation:${operation.id}`, `server:${server.id}:operations`];
+    await client.subscribe(channels);
+    const left = await client.socket.emitWithAck('unsubscribe', { channels: channels.slice(0, 1) });
+    expect(left).to.deep.equal({ unsubscribed: channels.slice(0, 1) });
+    await appendTo(database.db, { operation }, bus);
+    await waitFor(() => client.messages.length === 1, { what: 'the event on the other channel' });
+    expect(client.messages[0]?.channel).to.equal(channels[1]);
+    client.close();
+    await waitFor(() => api.hub.stats.feeds === 0, { what: 'the feeds to be gone' });
+    expect(api.hub.stats).to.deep.equal({ clients: 0, subscriptions: 0, feeds: 0 });
+  });
+
+  it('works over long polling, for those behind a proxy that knows no websockets', async () => {
+    const { token, operation } = await stage();
+    const client = await connect(token, { transports: ['polling'] });
+    await client.subscribe([`operation:${operation.id}`]);
+    for (let n = 0; n < 20; n++) await appendTo(database.db, { operation }, bus);
+    await waitFor(() => client.messages.length === 20, { what: 'all events' });
+    expect(seqs(client.messages)).to.deep.equal(Array.from({ length: 20 }, (_, i) => i + 1));
+  });
+});
