@@ -21,6 +21,8 @@ export interface FakeAgentOptions {
   token?: string;
   /** With a certificate of its own, and `address` pinned to it; else plaintext. */
   tls?: boolean;
+  /** Refuse to start what was never provisioned (default: any server id will boot). */
+  requireProvision?: boolean;
   script?: readonly ScriptLine[];
 }
 
@@ -40,7 +42,8 @@ export interface FakeAgent {
   readonly effects: Effects;
   /** Later lines outrank earlier ones. */
   script(...lines: ScriptLine[]): void;
-  clearScript(): void;
+  /** Takes back all lines, or all of one type, e.g. `hang`. */
+  clearScript(type?: ScriptLine['type']): void;
   /** The server's process ends by itself. */
   crash(serverId: string, exitCode: number): void;
   /** Console lines of the present run. */
@@ -61,7 +64,12 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
   script.play(options.script ?? []);
   const log = new EventLog();
   const servers = new FakeServers(log);
-  const ledger = new Ledger({ servers, script, timers });
+  const ledger = new Ledger({
+    servers,
+    script,
+    timers,
+    requireProvision: options.requireProvision ?? false,
+  });
   const identity = { agentId: `fake-${id.slice(0, 8)}`, bootId: randomUUID(), incarnation: randomUUID() };
   const service = new FakeService({ token: options.token, script, servers, ledger, log, identity });
 
@@ -86,7 +94,7 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
     servers: servers.states,
     effects: servers.effects,
     script: (...lines) => script.play(lines),
-    clearScript: () => script.clear(),
+    clearScript: type => script.clear(type),
     crash(serverId, exitCode) {
       servers.crash(serverId, exitCode);
       ledger.processEnded(serverId);

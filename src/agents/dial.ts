@@ -1,7 +1,8 @@
 import type { X509Certificate } from 'node:crypto';
-import { once } from 'node:events';
+import { once, type EventEmitter } from 'node:events';
+import { connect as connectHttp2 } from 'node:http2';
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls, createSecureContext } from 'node:tls';
+import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls';
 import { credentials, type ChannelCredentials } from '@grpc/grpc-js';
 import { AppError } from '#src/domain/errors.js';
 import { normalFingerprint } from './address.js';
@@ -13,84 +14,94 @@ import type { AgentAddress } from './gateway.js';
  */
 export const SERVER_NAME = 'localhost';
 
-const HTTP2 = ['h2'];
-
 /**
- * Looks whether anybody listens, and says what to trust there. grpc-js sets no limit to connecting: a SYN that falls
- * into a dead network waits for the kernel's own back-off (up to a minute between tries) long after the host is back.
- * So every channel begins with this, whose socket dies with its signal.
+ * Makes sure that somebody answers there, and says what to trust. grpc-js puts no limit to connecting: a SYN that
+ * falls into a dead network waits for the kernel's own back-off (up to a minute between tries) long after the host is
+ * back, and a peer that accepts but hangs costs a socket for ever. So every channel begins with a handshake of our
+ * own, as far as the peer's first HTTP/2 frame; its socket dies with the signal.
  *
- * Rejects with the signal's reason, or `agent-unreachable` or, when the peer is not the one that was pinned, `agent-tls`.
+ * Rejects with the signal's reason, `agent-unreachable`, or `agent-tls` when the peer is not the one that was pinned.
  */
 export async function dial(agent: AgentAddress, signal: AbortSignal): Promise<ChannelCredentials> {
-  switch (agent.tls_mode) {
-    case 'plaintext':
-      await knock(agent, signal);
-      return credentials.createInsecure();
-    case 'insecure':
-      await knock(agent, signal);
-      return credentials.createSsl(null, null, null, { rejectUnauthorized: false, checkServerIdentity });
-    case 'pinned':
-      return trustOnly(await pinnedCertificate(agent, signal));
+  const socket = openSocket(agent);
+  try {
+    await happened(socket, agent.tls_mode === 'plaintext' ? 'connect' : 'secureConnect', signal);
+    const trusted = trust(agent, socket);
+    await greeted(socket, signal);
+    return trusted;
+  } finally {
+    socket.destroy();
   }
 }
 
-/**
- * The certificate is the only root, whatever name it bears. A fingerprint check inside grpc-js would not do: for a
- * self-signed certificate it never calls `checkServerIdentity`, and with `rejectUnauthorized: false` a refusal there
- * is ignored.
- */
-function trustOnly(certificate: X509Certificate): ChannelCredentials {
-  const secureContext = createSecureContext({ ca: certificate.toString(), allowPartialTrustChain: true });
-  return credentials.createFromSecureContext(secureContext, { checkServerIdentity });
-}
-
-function checkServerIdentity(): undefined {
-  return undefined;
-}
-
-async function knock({ host, port }: AgentAddress, signal: AbortSignal): Promise<void> {
-  const socket = connectTcp({ host, port });
-  await settled(socket, 'connect', signal);
-  socket.destroy();
-}
-
-async function pinnedCertificate(agent: AgentAddress, signal: AbortSignal): Promise<X509Certificate> {
-  const { host, port } = agent;
-  const pin = normalFingerprint(agent.tls_fingerprint ?? '');
-  if (pin === '') throw new AppError('agent-tls', { detail: 'No fingerprint is pinned for this agent' });
-
-  const socket = connectTls({
+function openSocket({ host, port, tls_mode }: AgentAddress): Socket {
+  if (tls_mode === 'plaintext') return connectTcp({ host, port });
+  // Whom to reject is decided below, by the pin.
+  return connectTls({
     host,
     port,
     servername: SERVER_NAME,
-    ALPNProtocols: HTTP2,
-    // The pin decides, right below.
+    ALPNProtocols: ['h2'],
     rejectUnauthorized: false,
   });
-  await settled(socket, 'secureConnect', signal);
-  const certificate = socket.getPeerX509Certificate();
-  socket.destroy();
+}
+
+/**
+ * A pinned certificate becomes the only root, whatever name it bears. A fingerprint check inside grpc-js would not do:
+ * for a self-signed certificate it never calls `checkServerIdentity`, and with `rejectUnauthorized: false` a refusal
+ * there is ignored.
+ */
+function trust(agent: AgentAddress, socket: Socket): ChannelCredentials {
+  const checkServerIdentity = () => undefined;
+  switch (agent.tls_mode) {
+    case 'plaintext':
+      return credentials.createInsecure();
+    case 'insecure':
+      return credentials.createSsl(null, null, null, { rejectUnauthorized: false, checkServerIdentity });
+    case 'pinned': {
+      const ca = pinnedCertificate(agent, socket).toString();
+      const context = createSecureContext({ ca, allowPartialTrustChain: true });
+      return credentials.createFromSecureContext(context, { checkServerIdentity });
+    }
+  }
+}
+
+function pinnedCertificate({ tls_fingerprint }: AgentAddress, socket: Socket): X509Certificate {
+  const pin = normalFingerprint(tls_fingerprint ?? '');
+  const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
   if (certificate === undefined) {
     throw new AppError('agent-tls', { detail: 'The agent shows no certificate' });
   }
   const shown = normalFingerprint(certificate.fingerprint256);
   if (shown !== pin) {
-    throw new AppError('agent-tls', { detail: `The agent shows ${shown} instead of the pinned certificate` });
+    const expected = pin === '' ? 'no certificate is pinned' : 'another one is pinned';
+    throw new AppError('agent-tls', { detail: `The agent shows the certificate ${shown}, but ${expected}` });
   }
   return certificate;
 }
 
-async function settled(
-  socket: Socket,
-  event: 'connect' | 'secureConnect',
-  signal: AbortSignal,
-): Promise<void> {
+/** An agent that is stopped or stuck still has its connections accepted by the kernel; this only itself can send. */
+async function greeted(socket: Socket, signal: AbortSignal): Promise<void> {
+  const session = connectHttp2(`http://${SERVER_NAME}`, { createConnection: () => socket });
   try {
-    await once(socket, event, { signal });
+    await happened(session, 'remoteSettings', signal);
+  } finally {
+    // What it still has to say about its own end interests nobody.
+    session.on('error', () => undefined);
+    session.destroy();
+  }
+}
+
+async function happened(emitter: EventEmitter, event: string, signal: AbortSignal): Promise<void> {
+  const closed = new AbortController();
+  const onClose = () => closed.abort();
+  emitter.once('close', onClose);
+  try {
+    await once(emitter, event, { signal: AbortSignal.any([signal, closed.signal]) });
   } catch (error) {
-    socket.destroy();
     throw dialError(error, signal);
+  } finally {
+    emitter.removeListener('close', onClose);
   }
 }
 
@@ -100,5 +111,6 @@ function dialError(error: unknown, signal: AbortSignal): AppError {
   if (/^(ERR_SSL_|ERR_TLS_|EPROTO$)/.test(code)) {
     return new AppError('agent-tls', { detail: 'The agent does not speak TLS', cause: error });
   }
-  return new AppError('agent-unreachable', { detail: `Connecting failed: ${code}`, cause: error });
+  const reason = code === 'ABORT_ERR' ? 'the agent hung up' : code;
+  return new AppError('agent-unreachable', { detail: `Connecting failed: ${reason}`, cause: error });
 }

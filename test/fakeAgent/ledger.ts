@@ -26,6 +26,8 @@ export interface LedgerDeps {
   servers: FakeServers;
   script: Script;
   timers: Timers;
+  /** A start of a server that was never provisioned fails as `not-installed`. */
+  requireProvision: boolean;
 }
 
 /**
@@ -151,9 +153,12 @@ export class Ledger {
   }
 
   #start(entry: Entry, afterMs: number, endsWith: ErrorCode | undefined): void {
-    const { servers, timers } = this.deps;
+    const { servers, timers, requireProvision } = this.deps;
     const { serverId, key, work } = entry.request;
     if (servers.isAlive(serverId)) return this.#end(entry, WorkState.SUCCEEDED);
+    if (requireProvision && !servers.of(serverId).provisioned) {
+      return this.#end(entry, WorkState.FAILED, 'not-installed');
+    }
     servers.boot(serverId, key ? nameOf(key) : '');
     this.#tell(entry, 'boot');
     this.#later(entry, afterMs, () => {

@@ -93,8 +93,8 @@ export class Script {
     this.#lines.unshift(...lines.map(line => ({ ...line })));
   }
 
-  clear(): void {
-    this.#lines = [];
+  clear(type?: ScriptLine['type']): void {
+    this.#lines = type === undefined ? [] : this.#lines.filter(line => line.type !== type);
   }
 
   work(kind: WorkKind, serverId: string): WorkLine {
