@@ -17,23 +17,30 @@ const ROSTER_MS = 2_000;
 const RECONNECT_MS = 1_000;
 const HELLO_DEADLINE_MS = 5_000;
 
+export interface LinkDeps extends ReconcileDeps {
+  /** Aborted when this process ends: the link lets go, and another worker takes it over at once. */
+  stopping: AbortSignal;
+}
+
 /**
  * Follows all agents' event streams, for as long as the worker lives. State changes make the reconciler look at that
  * agent at once; console lines go out live. One owner at a time by the activity's heartbeat; were there two for a
  * moment, both only read.
  */
-export function createLinkActivities(deps: ReconcileDeps): LinkActivities {
+export function createLinkActivities(deps: LinkDeps): LinkActivities {
   return {
     async followAgents() {
       const context = Context.current();
+      const ending = AbortSignal.any([context.cancellationSignal, deps.stopping]);
       const heartbeat = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
       const links = new Map<string, Link>();
       try {
-        while (!context.cancellationSignal.aborted) {
+        while (!ending.aborted) {
           await updateRoster(deps, links);
-          await sleep(ROSTER_MS, undefined, { signal: context.cancellationSignal }).catch(ignoreAbort);
+          await sleep(ROSTER_MS, undefined, { signal: ending }).catch(ignoreAbort);
         }
-        throw new CancelledFailure('the link moves on');
+        if (context.cancellationSignal.aborted) throw new CancelledFailure('the link ends');
+        throw new AppError('shutting-down', { detail: 'Another worker follows the agents' });
       } finally {
         clearInterval(heartbeat);
         for (const link of links.values()) link.stop();

@@ -35,17 +35,18 @@ export interface AgentActivityDeps {
   openToken: (sealed: string) => string;
   /** An agent that never answered for this long was never told: the operation fails, and nothing is half done. */
   reachBudgetMs: number;
+  /** Aborted when this process ends: activities let go, and another worker takes over at once. */
+  stopping: AbortSignal;
 }
 
-/** What survives from one attempt to the next. */
-interface Checkpoint {
-  /** Whether some attempt may have reached the agent with this step. */
-  submitted: boolean;
-}
+/** The checkpoint of an attempt that may have reached the agent with its step. */
+const SUBMITTED = { submitted: true };
 
 /** Control calls answer at once; the waiting is done by watching. */
 const CALL_DEADLINE_MS = 5_000;
 const HEARTBEAT_MS = 1_000;
+const CANCEL_TRIES = 20;
+const CANCEL_RETRY_MS = 500;
 
 export function createAgentActivities(deps: AgentActivityDeps): AgentActivities {
   const activity = (work: AgentWork) => (input: AgentWorkInput) => runOnAgent(deps, work, input);
@@ -59,29 +60,37 @@ export function createAgentActivities(deps: AgentActivityDeps): AgentActivities 
   };
 }
 
+/** One attempt at one step. */
+interface Attempt {
+  agent: AgentAddress;
+  key: WorkKey;
+  subject: WorkSubject;
+  /** Taken at the start: listeners of signals run outside of the activity's context. */
+  context: Context;
+}
+
 async function runOnAgent(
   deps: AgentActivityDeps,
   work: AgentWork,
   input: AgentWorkInput,
 ): Promise<AgentWorkResult> {
+  const context = Context.current();
   const subject = await loadWork(deps.db, input.operationId);
-  const agent = agentAddress(subject.agent, deps.openToken);
   const key: WorkKey = { opId: input.operationId, step: input.step };
-  const request: WorkRequest = {
+  const attempt: Attempt = { agent: agentAddress(subject.agent, deps.openToken), key, subject, context };
+  await submit(deps, attempt, {
     key,
     serverId: subject.server.id,
     epoch: subject.operation.epoch ?? 0,
     opSeq: subject.operation.op_seq ?? 0,
     undo: input.undo ?? false,
     work: await buildWork(work, input, subject, deps.resolveArtifact),
-  };
-  const context = Context.current();
-  await submit(deps, agent, request, subject);
-  const stopHeartbeats = keepHeartbeating(context, { submitted: true });
+  });
+  const heartbeat = setInterval(() => context.heartbeat(SUBMITTED), HEARTBEAT_MS);
   try {
-    return await watch(deps, agent, key, subject);
+    return await watch(deps, attempt);
   } finally {
-    stopHeartbeats();
+    clearInterval(heartbeat);
   }
 }
 
@@ -89,21 +98,12 @@ async function runOnAgent(
  * Hands the step over. An agent that can't be reached is tried again by Temporal; once the budget is spent without
  * any attempt that may have got through, the failure is definite.
  */
-async function submit(
-  deps: AgentActivityDeps,
-  agent: AgentAddress,
-  request: WorkRequest,
-  subject: WorkSubject,
-): Promise<void> {
-  const { gateway } = deps;
-  const context = Context.current();
+async function submit(deps: AgentActivityDeps, attempt: Attempt, request: WorkRequest): Promise<void> {
+  const { context, agent, subject } = attempt;
   const options = callOptions(subject);
-  const checkpoint: Checkpoint = isCheckpoint(context.info.heartbeatDetails)
-    ? context.info.heartbeatDetails
-    : { submitted: false };
-  if (!checkpoint.submitted) {
+  if (!mayHaveSubmitted(context.info.heartbeatDetails)) {
     try {
-      await gateway.ping(agent, options);
+      await deps.gateway.ping(agent, options);
     } catch (error) {
       const waited = Date.now() - context.info.scheduledTimestampMs;
       if (error instanceof AppError && error.retryable && waited > deps.reachBudgetMs) {
@@ -113,83 +113,72 @@ async function submit(
     }
   }
   // The first heartbeat of an attempt leaves at once; the ones between are throttled.
-  context.heartbeat({ submitted: true } satisfies Checkpoint);
-  await gateway.submitWork(agent, request, options);
+  context.heartbeat(SUBMITTED);
+  await deps.gateway.submitWork(agent, request, options);
 }
 
-function isCheckpoint(value: unknown): value is Checkpoint {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'submitted' in value &&
-    typeof value.submitted === 'boolean'
-  );
-}
-
-function keepHeartbeating(context: Context, checkpoint: Checkpoint): () => void {
-  const timer = setInterval(() => context.heartbeat(checkpoint), HEARTBEAT_MS);
-  return () => clearInterval(timer);
+function mayHaveSubmitted(checkpoint: unknown): boolean {
+  return typeof checkpoint === 'object' && checkpoint !== null && 'submitted' in checkpoint;
 }
 
 /** Follows the step to its end. Only a cancel that was asked for is passed on; everything else just stops watching. */
-async function watch(
-  deps: AgentActivityDeps,
-  agent: AgentAddress,
-  key: WorkKey,
-  subject: WorkSubject,
-): Promise<AgentWorkResult> {
-  const context = Context.current();
+async function watch(deps: AgentActivityDeps, attempt: Attempt): Promise<AgentWorkResult> {
+  const { context, agent, key, subject } = attempt;
+  const operation = { operation_id: subject.operation.id, server_id: subject.server.id };
   const detached = new AbortController();
-  const onCancel = () => void passOnCancel(deps, agent, key, subject, detached);
-  context.cancellationSignal.addEventListener('abort', onCancel, { once: true });
-  if (context.cancellationSignal.aborted) onCancel();
-  const progress = new ProgressReporter(report =>
-    reportProgress(deps.db, subject.operation.id, report.key, report.progress).then(() =>
-      deps.bus.publish('operation-events', {
-        operation_id: subject.operation.id,
-        server_id: subject.server.id,
-      }),
-    ),
-  );
-  const watchOptions = { deadlineMs: context.info.startToCloseTimeoutMs, signal: detached.signal };
+  const passOn = () => {
+    if (context.cancellationDetails?.cancelRequested) void cancelAtAgent(deps, attempt, detached);
+    else detached.abort();
+  };
+  const signals = [context.cancellationSignal, deps.stopping];
+  const unlisten = onAbort(signals, passOn);
+  const progress = new ProgressReporter(async ({ key: eventKey, progress: present }) => {
+    await reportProgress(deps.db, subject.operation.id, eventKey, present);
+    deps.bus.publish('operation-events', operation);
+  });
+  const options = { deadlineMs: context.info.startToCloseTimeoutMs, signal: detached.signal };
   try {
-    for await (const status of deps.gateway.watchWork(agent, key, watchOptions)) {
-      if (isTerminal(status.state)) return resultOf(status);
+    for await (const status of deps.gateway.watchWork(agent, key, options)) {
+      if (TERMINAL.has(status.state)) return resultOf(status);
       if (status.progress) progress.report(status.progress);
     }
     // A stream that ends without a terminal state is a lost reply: watch again.
     throw new AppError('agent-unreachable', { detail: 'The agent ended the stream early' });
   } catch (error) {
-    if (detached.signal.aborted) throw new CancelledFailure('stopped watching; the agent goes on');
-    throw error;
+    if (!detached.signal.aborted) throw error;
+    // The agent did not hear the cancel in time: what it has started is for the undo to end.
+    if (context.cancellationDetails?.cancelRequested) throw new CancelledFailure('stopped watching');
+    // The agent goes on. Another attempt, here or elsewhere, watches the same step.
+    throw new AppError('shutting-down', { detail: 'This worker stopped watching', cause: error });
   } finally {
-    context.cancellationSignal.removeEventListener('abort', onCancel);
+    unlisten();
     await progress.flush();
   }
 }
 
-/** Asks until the agent has heard it: the watch then brings the step's real end. */
-async function passOnCancel(
+/** Calls `listener` when any of the signals aborts, or at once when one has; answers how to stop listening. */
+function onAbort(signals: readonly AbortSignal[], listener: () => void): () => void {
+  const controller = new AbortController();
+  for (const signal of signals)
+    signal.addEventListener('abort', listener, { signal: controller.signal, once: true });
+  if (signals.some(signal => signal.aborted)) listener();
+  return () => controller.abort();
+}
+
+/** Asks until the agent has heard it: the watch then brings the step's real end. Never rejects. */
+async function cancelAtAgent(
   deps: AgentActivityDeps,
-  agent: AgentAddress,
-  key: WorkKey,
-  subject: WorkSubject,
+  attempt: Attempt,
   detached: AbortController,
 ): Promise<void> {
-  const context = Context.current();
-  if (!context.cancellationDetails?.cancelRequested) {
-    detached.abort();
-    return;
-  }
-  for (let attempt = 0; attempt < 20; attempt++) {
+  for (let tries = 0; tries < CANCEL_TRIES && !deps.stopping.aborted; tries++) {
     try {
-      await deps.gateway.cancelWork(agent, key, callOptions(subject));
+      await deps.gateway.cancelWork(attempt.agent, attempt.key, callOptions(attempt.subject));
       return;
     } catch (error) {
-      context.log.warn('the agent has not heard the cancel', {
-        code: error instanceof AppError ? error.code : 'internal',
-      });
-      await sleep(500);
+      const code = error instanceof AppError ? error.code : 'internal';
+      attempt.context.log.warn('the agent has not heard the cancel', { code });
+      await sleep(CANCEL_RETRY_MS);
     }
   }
   detached.abort();
@@ -207,12 +196,10 @@ const TERMINAL = new Set<WorkState>([
   WorkState.OUTCOME_UNKNOWN,
 ]);
 
-function isTerminal(state: WorkState): boolean {
-  return TERMINAL.has(state);
-}
-
 function resultOf(status: WorkStatus): AgentWorkResult {
-  if (status.state === WorkState.CANCELLED) throw new CancelledFailure('the agent has ended the step early');
+  if (status.state === WorkState.CANCELLED && status.errorCode !== 'superseded') {
+    throw new CancelledFailure('the agent has ended the step early');
+  }
   if (status.state !== WorkState.SUCCEEDED) {
     const code = isErrorCode(status.errorCode) ? status.errorCode : 'agent-failed';
     // The step has ended at the agent: the same pair would only be answered the same again.

@@ -46,7 +46,8 @@ export function openCore(config: Config, logger: Logger, shutdown: Shutdown): Co
   shutdown.add('bus', () => bus.close());
   const gateway = createGrpcGateway({ logger, defaultDeadlineMs: config.agents.grpcTimeoutMs });
   shutdown.add('agent channels', () => gateway.close());
-  const sealingKey = deriveSecretKey(jwtSecret);
+  const signingKey = createSecretKey(Buffer.from(jwtSecret));
+  const sealingKey = deriveSecretKey(signingKey);
   return {
     config,
     logger,
@@ -54,7 +55,7 @@ export function openCore(config: Config, logger: Logger, shutdown: Shutdown): Co
     db,
     bus,
     gateway,
-    jwtSecret: createSecretKey(Buffer.from(jwtSecret)),
-    openToken: sealed => openSecret(sealed, sealingKey),
+    jwtSecret: signingKey,
+    openToken: sealed => openSecret(sealingKey, sealed),
   };
 }

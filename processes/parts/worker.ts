@@ -41,9 +41,8 @@ export interface WorkerPart {
  * once and connects behind, so that an api in the same process serves while Temporal is down. A worker that fails
  * takes the process down, for its supervisor to start anew.
  */
-export function startWorker(core: Core): WorkerPart {
+export function startWorker(core: Core, augment: AugmentWorker = options => options): WorkerPart {
   const { config, logger, shutdown } = core;
-  Runtime.install({ shutdownSignals: [], logger: runtimeLogger(logger) });
   let connection: NativeConnection | undefined;
   const temporal = sharedTemporal(config, () => connection);
   const workflows = async () => (await temporal.client()).workflow;
@@ -55,20 +54,33 @@ export function startWorker(core: Core): WorkerPart {
     eager: true,
     pollMs: OUTBOX_POLL_MS,
   });
-  const running = run(core, dispatcher, temporal, made => (connection = made)).catch((error: unknown) => {
-    if (shutdown.signal.aborted) return;
-    logger.fatal({ err: error }, 'the worker failed');
-    void shutdown.run('fault');
-  });
+  const running = run(core, { dispatcher, temporal, augment }, made => (connection = made)).catch(
+    (error: unknown) => {
+      if (shutdown.signal.aborted) return;
+      logger.fatal({ err: error }, 'the worker failed');
+      void shutdown.run('fault');
+    },
+  );
   shutdown.add('worker', () => running, { timeoutMs: GRACE_MS + 4_000 });
   shutdown.add('dispatcher', () => dispatcher.stop());
   return { temporal, dispatcher };
 }
 
+/** For coverage of workflow code, which is compiled in. */
+export type AugmentWorker = (options: WorkerOptions) => WorkerOptions | Promise<WorkerOptions>;
+
+interface Wiring extends WorkerPart {
+  augment: AugmentWorker;
+}
+
+/** Once per process, before anything else of Temporal: signals are the shutdown's, and log lines the logger's. */
+export function installTemporalRuntime(logger: Logger): void {
+  Runtime.install({ shutdownSignals: [], logger: runtimeLogger(logger) });
+}
+
 async function run(
   core: Core,
-  dispatcher: Dispatcher,
-  temporal: TemporalLink,
+  wiring: Wiring,
   connected: (connection: NativeConnection) => void,
 ): Promise<void> {
   const { config, logger, shutdown } = core;
@@ -77,9 +89,9 @@ async function run(
     const { namespace } = config.temporal;
     await ensureSearchAttributes(connection, namespace);
     await ensurePartitions(core.db);
-    const workers = await createWorkers(core, connection, dispatcher, temporal);
+    const workers = await createWorkers(core, connection, wiring);
     connected(connection);
-    dispatcher.start();
+    wiring.dispatcher.start();
     shutdown.signal.addEventListener('abort', () => workers.forEach(worker => worker.shutdown()), {
       once: true,
     });
@@ -111,11 +123,11 @@ async function standingWork({ config, logger, shutdown }: Core, client: Client):
 async function createWorkers(
   core: Core,
   connection: NativeConnection,
-  dispatcher: Dispatcher,
-  temporal: TemporalLink,
+  { dispatcher, temporal, augment }: Wiring,
 ): Promise<Worker[]> {
   const { config, db, bus, gateway, logger, openToken } = core;
-  const operations = createOperations({ db, bus, dispatcher, logger });
+  const workflows = async () => (await temporal.client()).workflow;
+  const operations = createOperations({ db, bus, dispatcher, logger, temporal: workflows });
   const sendNow = (ids: readonly string[]) => dispatcher.sendNow(ids);
   const agentWork = createAgentActivities({
     db,
@@ -124,8 +136,8 @@ async function createWorkers(
     openToken,
     resolveArtifact: createResolveArtifact({ urls: { allowPrivate: config.servers.allowPrivateUrls } }),
     reachBudgetMs: REACH_BUDGET_MS,
+    stopping: core.shutdown.signal,
   });
-  const workflows = async () => (await temporal.client()).workflow;
   const reconcileDeps = { db, bus, gateway, openToken, operations, sendNow, logger, temporal: workflows };
   const health = createHealthActivities({
     db,
@@ -146,20 +158,21 @@ async function createWorkers(
     defaultHeartbeatThrottleInterval: '1s',
     interceptors: { activity: [() => ({ inbound: new AppErrorInterceptor() })] },
   };
+  const workflowWorker = await augment({
+    ...shared,
+    taskQueue: TASK_QUEUES.workflows,
+    ...workflowCode(config.runtime.workflowBundle),
+    maxCachedWorkflows: 250,
+    stickyQueueScheduleToStartTimeout: STICKY_QUEUE_TIMEOUT,
+    maxConcurrentActivityTaskExecutions: 200,
+    activities: {
+      ...createOperationActivities({ db, bus, sendNow }),
+      ...agentWork,
+      ...createReconcileActivities(reconcileDeps),
+    },
+  });
   return Promise.all([
-    Worker.create({
-      ...shared,
-      taskQueue: TASK_QUEUES.workflows,
-      ...workflowCode(config.runtime.workflowBundle),
-      maxCachedWorkflows: 250,
-      stickyQueueScheduleToStartTimeout: STICKY_QUEUE_TIMEOUT,
-      maxConcurrentActivityTaskExecutions: 200,
-      activities: {
-        ...createOperationActivities({ db, bus, sendNow }),
-        ...agentWork,
-        ...createReconcileActivities(reconcileDeps),
-      },
-    }),
+    Worker.create(workflowWorker),
     Worker.create({
       ...shared,
       taskQueue: TASK_QUEUES.transfer,
@@ -176,7 +189,7 @@ async function createWorkers(
       ...shared,
       taskQueue: TASK_QUEUES.links,
       maxConcurrentActivityTaskExecutions: 10,
-      activities: { ...createLinkActivities(reconcileDeps) },
+      activities: { ...createLinkActivities({ ...reconcileDeps, stopping: core.shutdown.signal }) },
     }),
   ]);
 }

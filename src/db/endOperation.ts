@@ -52,8 +52,21 @@ export async function finishOperation(db: Database, id: string, ending: Ending):
   return inTransaction(db, async transaction => {
     const op = await lockOperation(db, transaction, id);
     if (hasEnded(op.state)) return { operation: viewOperation(op), outbox: [] };
-    return endLocked(db, transaction, op, ending);
+    const takenOver = op.superseded_by !== null && !(await isCurrent(db, transaction, op));
+    return endLocked(db, transaction, op, takenOver ? { state: 'cancelled' } : ending);
   });
+}
+
+/**
+ * A kill takes the server from the operation that holds it. Whatever that one still reports (a stop that "succeeded"
+ * because the process was killed), it ends as superseded.
+ */
+async function isCurrent(db: Database, transaction: Transaction, op: OperationRow): Promise<boolean> {
+  const current = await row(db, 'SELECT id FROM servers WHERE current_op_id = $1', {
+    bind: [op.id],
+    transaction,
+  });
+  return current !== undefined;
 }
 
 async function endLocked(

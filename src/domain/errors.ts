@@ -74,6 +74,7 @@ export const ERRORS = {
   'operation-finished': facts(409, 'The operation has already ended', 'FAILED_PRECONDITION'),
   'not-cancellable': facts(409, 'The operation can no longer be cancelled', 'FAILED_PRECONDITION'),
   'needs-operator': facts(409, 'An earlier operation waits for an operator', 'FAILED_PRECONDITION'),
+  'not-resting': facts(409, 'The operation does not wait for an operator', 'FAILED_PRECONDITION'),
   superseded: facts(409, 'A newer operation took its place', 'FAILED_PRECONDITION'),
   cancelled: facts(409, 'The operation was cancelled', 'CANCELLED'),
   'lost-workflow': facts(500, 'The workflow that carried the operation is gone', 'ABORTED'),
@@ -119,6 +120,7 @@ export const ERRORS = {
 
   // Us
   'database-unavailable': facts(503, 'The database does not answer', 'UNAVAILABLE', true),
+  'temporal-unavailable': facts(503, 'Temporal does not answer', 'UNAVAILABLE', true),
   'shutting-down': facts(503, 'The process is shutting down', 'UNAVAILABLE', true),
   internal: facts(500, 'Something broke on our side', 'INTERNAL', true),
 } as const satisfies Record<string, ErrorFacts>;

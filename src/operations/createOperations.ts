@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
+import type { WorkflowClient } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { Bus } from '#src/bus/bus.js';
 import type { OperationView } from '#src/contracts/operation.js';
-import { WORKFLOW_TYPES } from '#src/contracts/workflows.js';
+import { RESOLVE_SIGNAL, WORKFLOW_TYPES } from '#src/contracts/workflows.js';
 import { acceptOperation } from '#src/db/acceptOperation.js';
 import type { Database } from '#src/db/connect.js';
 import { cancelOperation } from '#src/db/endOperation.js';
+import { findOperation } from '#src/db/operationQueries.js';
 import { AppError } from '#src/domain/errors.js';
 import { desiredStateAfter } from '#src/domain/operationPolicy.js';
 import type { Dispatcher } from './dispatcher.js';
@@ -15,8 +17,12 @@ export interface OperationsDeps {
   db: Database;
   bus: Bus;
   dispatcher: Dispatcher;
+  /** Resolves to the client, or rejects while Temporal has not been reached yet. */
+  temporal: () => Promise<WorkflowClient>;
   logger: Logger;
 }
+
+const SIGNAL_DEADLINE_MS = 5_000;
 
 /** Accepts in Postgres, answers, and only then tells Temporal and the other processes. */
 export function createOperations(deps: OperationsDeps): Operations {
@@ -58,6 +64,25 @@ export function createOperations(deps: OperationsDeps): Operations {
         'cancel requested',
       );
       announce(operation, outbox);
+      return operation;
+    },
+
+    async resolve(operationId, resolution) {
+      const operation = await findOperation(db, operationId);
+      if (!operation) throw new AppError('not-found', { detail: 'There is no such operation' });
+      if (operation.state !== 'needs_operator')
+        throw new AppError('not-resting', { detail: `It is ${operation.state}` });
+      try {
+        const client = await deps.temporal();
+        await client.connection.withDeadline(Date.now() + SIGNAL_DEADLINE_MS, () =>
+          client.getHandle(operation.workflow_id).signal(RESOLVE_SIGNAL, resolution),
+        );
+      } catch (error) {
+        throw new AppError('temporal-unavailable', {
+          detail: 'The decision was not taken; try again',
+          cause: error,
+        });
+      }
       return operation;
     },
   };

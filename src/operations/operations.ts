@@ -1,5 +1,6 @@
 import type { Transaction } from 'sequelize';
 import type { OperationView } from '#src/contracts/operation.js';
+import type { OperatorResolution } from '#src/contracts/workflows.js';
 import type { OperationKind, OperationTrigger } from '#src/domain/operation.js';
 import type { DesiredState } from '#src/domain/serverState.js';
 
@@ -39,4 +40,9 @@ export interface Operations {
    * Rejects with `not-found`, `operation-finished`.
    */
   cancel(operationId: string, by: { userId: string | null; requestId?: string }): Promise<OperationView>;
+  /**
+   * An operator's decision about an operation that rests: `retry` and `compensate` undo again, `close` ends it as
+   * failed. Rejects with `not-found`, `not-resting`, or `temporal-unavailable`, after which nothing has happened.
+   */
+  resolve(operationId: string, resolution: OperatorResolution): Promise<OperationView>;
 }

@@ -68,6 +68,7 @@ export class OperationRun {
   /** Steps that may have happened at the agent, oldest first. */
   readonly #undos: string[] = [];
   #moves = 0;
+  #failedUndos = 0;
 
   constructor(operationId: string, trigger: OperationTrigger) {
     this.operationId = operationId;
@@ -127,12 +128,15 @@ export class OperationRun {
 
   async #undoStart(step: string): Promise<AgentWorkResult | null> {
     const title = 'Undo: stop what was started';
-    const input = { operationId: this.operationId, step: `undo:${step}`, undo: true, ofRun: step };
+    // The agent answers a known step with its known end: what an operator wants tried again needs a name of its own.
+    const name = this.#failedUndos === 0 ? `undo:${step}` : `undo:${step}:${this.#failedUndos + 1}`;
+    const input = { operationId: this.operationId, step: name, undo: true, ofRun: step };
     try {
       return await this.checklist.during(title, () => agentActivity('stop', title)(input));
     } catch (error) {
       // The server has moved on to a newer operation, which answers for it now.
       if (problemOf(error).kind === 'superseded') return null;
+      this.#failedUndos += 1;
       throw error;
     }
   }
