@@ -4,10 +4,10 @@ import pino from 'pino';
 import { ProcessState, WorkState } from '#proto/gen/agent.js';
 import type { AgentGateway } from '#src/agents/gateway.js';
 import { createGrpcGateway } from '#src/agents/grpcGateway.js';
+import { rejectionCode } from '#test/harness/rejection.js';
 import { waitFor } from '#test/harness/waitFor.js';
 import { describeAgentEvents } from './agentEvents.js';
 import { AgentDriver, DELETE, isTerminal, KILL, keyOf, stopWork, type ContractAgent } from './agentDriver.js';
-import { rejection } from './rejection.js';
 
 /**
  * What every agent must obey, seen through the gateway. `makeAgent` is called once; each test has a server of its own.
@@ -67,8 +67,8 @@ function describeIdentity(driver: () => AgentDriver): void {
   it('refuses a caller with another token', async () => {
     const { gateway, address } = driver();
     const stranger = { ...address, token: 'not-the-token' };
-    expect((await rejection(gateway.inspectServers(stranger))).code).to.equal('agent-refused');
-    expect((await rejection(gateway.inspectServers({ ...address, token: null }))).code).to.equal(
+    expect(await rejectionCode(gateway.inspectServers(stranger))).to.equal('agent-refused');
+    expect(await rejectionCode(gateway.inspectServers({ ...address, token: null }))).to.equal(
       'agent-refused',
     );
   });
@@ -78,7 +78,7 @@ function describeIdentity(driver: () => AgentDriver): void {
     await gateway.ping(address);
     agent.freeze();
     const begin = performance.now();
-    expect((await rejection(gateway.ping(address, { deadlineMs: 400 }))).code).to.equal('agent-timeout');
+    expect(await rejectionCode(gateway.ping(address, { deadlineMs: 400 }))).to.equal('agent-timeout');
     expect(performance.now() - begin).to.be.lessThan(2_000);
     agent.thaw();
     expect((await gateway.ping(address)).latencyMs).to.be.greaterThan(0);
@@ -105,7 +105,7 @@ function describeSubmit(driver: () => AgentDriver): void {
 
   it('refuses a request without a key', async () => {
     const request = driver().request(KILL, { key: undefined });
-    expect((await rejection(driver().submit(request))).code).to.equal('invalid-request');
+    expect(await rejectionCode(driver().submit(request))).to.equal('invalid-request');
   });
 
   it('will not start what was never provisioned', async () => {
@@ -116,8 +116,8 @@ function describeSubmit(driver: () => AgentDriver): void {
 
   it('knows no work that was never submitted', async () => {
     const unknown = driver().request(KILL);
-    expect((await rejection(driver().follow(unknown))).code).to.equal('not-found');
-    expect((await rejection(driver().cancel(unknown))).code).to.equal('not-found');
+    expect(await rejectionCode(driver().follow(unknown))).to.equal('not-found');
+    expect(await rejectionCode(driver().cancel(unknown))).to.equal('not-found');
   });
 }
 
@@ -165,7 +165,7 @@ function describeWatch(driver: () => AgentDriver): void {
         if (status.state === WorkState.IN_PROGRESS) abort.abort();
       }
     })();
-    expect((await rejection(watching)).code).to.equal('cancelled');
+    expect(await rejectionCode(watching)).to.equal('cancelled');
   });
 
   it('ends a start early when asked to, more than once, and leaves nothing running', async () => {
@@ -189,9 +189,9 @@ function describeOrder(driver: () => AgentDriver): void {
     await driver().provision();
     await driver().run(driver().request(stopWork(), { opSeq: 50, epoch: 3 }));
     const older = driver().request(stopWork(), { opSeq: 49, epoch: 3 });
-    expect((await rejection(driver().submit(older))).code).to.equal('superseded');
+    expect(await rejectionCode(driver().submit(older))).to.equal('superseded');
     const stale = driver().request(stopWork(), { opSeq: 51, epoch: 2 });
-    expect((await rejection(driver().submit(stale))).code).to.equal('superseded');
+    expect(await rejectionCode(driver().submit(stale))).to.equal('superseded');
 
     const newOwner = await driver().run(driver().request(stopWork(), { opSeq: 1, epoch: 4 }));
     expect(newOwner.state).to.equal(WorkState.SUCCEEDED);
@@ -300,7 +300,7 @@ function describeProcess(driver: () => AgentDriver): void {
     expect((await driver().state())?.pid).to.equal(server?.pid);
     expect((await driver().submit(request)).state).to.equal(WorkState.SUCCEEDED);
     const older = driver().request(stopWork(), { opSeq: 0 });
-    expect((await rejection(driver().submit(older))).code).to.equal('superseded');
+    expect(await rejectionCode(driver().submit(older))).to.equal('superseded');
   });
 
   it('forgets a deleted server, running or not', async () => {
@@ -314,11 +314,11 @@ function describeProcess(driver: () => AgentDriver): void {
 function describeCommands(driver: () => AgentDriver): void {
   it('refuses commands to a server that does not run', async () => {
     await driver().provision();
-    expect((await rejection(driver().send('say hello'))).code).to.equal('server-not-running');
+    expect(await rejectionCode(driver().send('say hello'))).to.equal('server-not-running');
   });
 
   it('refuses a command that is more than one line', async () => {
     await driver().boot();
-    expect((await rejection(driver().send('say a\nop mallory'))).code).to.equal('invalid-request');
+    expect(await rejectionCode(driver().send('say a\nop mallory'))).to.equal('invalid-request');
   });
 }

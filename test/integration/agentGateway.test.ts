@@ -8,7 +8,6 @@ import { createGrpcGateway } from '#src/agents/grpcGateway.js';
 import type { ErrorCode } from '#src/domain/errors.js';
 import { describeAgentContract } from '#test/contract/agentContract.js';
 import type { ContractAgent } from '#test/contract/agentDriver.js';
-import { rejection } from '#test/contract/rejection.js';
 import {
   hang,
   loseReply,
@@ -19,6 +18,7 @@ import {
   type FakeAgent,
   type FakeAgentOptions,
 } from '#test/fakeAgent.js';
+import { rejectionCode } from '#test/harness/rejection.js';
 import { waitFor } from '#test/harness/waitFor.js';
 
 describeAgentContract('scripted agent', async () => contractAgent(await startFakeAgent(contractOptions())));
@@ -42,10 +42,6 @@ describe('agent gateway', () => {
     return agent;
   }
 
-  async function codeOf(call: Promise<unknown>): Promise<ErrorCode> {
-    return (await rejection(call)).code;
-  }
-
   describe('TLS', () => {
     it('talks to the agent that shows the pinned certificate', async () => {
       const { address } = await makeAgent({ tls: true, token: 'secret' });
@@ -61,8 +57,10 @@ describe('agent gateway', () => {
     it('sends nothing, least of all the token, to an agent with another certificate', async () => {
       const agent = await makeAgent({ tls: true, token: 'secret' });
       const wrong = { ...agent.address, tls_fingerprint: 'ab'.repeat(32) };
-      expect(await codeOf(gateway.ping(wrong))).to.equal('agent-tls');
-      expect(await codeOf(gateway.ping({ ...agent.address, tls_fingerprint: null }))).to.equal('agent-tls');
+      expect(await rejectionCode(gateway.ping(wrong))).to.equal('agent-tls');
+      expect(await rejectionCode(gateway.ping({ ...agent.address, tls_fingerprint: null }))).to.equal(
+        'agent-tls',
+      );
       expect(agent.calls).to.deep.equal([]);
     });
 
@@ -71,7 +69,9 @@ describe('agent gateway', () => {
       const old = agent.address;
       await gateway.ping(old);
       await agent.restart({ newCertificate: true });
-      await waitFor(async () => (await codeOf(gateway.ping(old))) === 'agent-tls', { what: 'the refusal' });
+      await waitFor(async () => (await rejectionCode(gateway.ping(old))) === 'agent-tls', {
+        what: 'the refusal',
+      });
       await gateway.ping(agent.address);
     });
 
@@ -83,7 +83,7 @@ describe('agent gateway', () => {
     it('tells a TLS mismatch from an agent that is away', async () => {
       const { address } = await makeAgent();
       const pinned: AgentAddress = { ...address, tls_mode: 'pinned', tls_fingerprint: 'ab'.repeat(32) };
-      expect(await codeOf(gateway.ping(pinned))).to.equal('agent-tls');
+      expect(await rejectionCode(gateway.ping(pinned))).to.equal('agent-tls');
     });
   });
 
@@ -92,12 +92,12 @@ describe('agent gateway', () => {
       const agent = await makeAgent();
       await gateway.ping(agent.address);
       agent.goDown();
-      await waitFor(async () => (await codeOf(gateway.ping(agent.address))) === 'agent-unreachable', {
+      await waitFor(async () => (await rejectionCode(gateway.ping(agent.address))) === 'agent-unreachable', {
         what: 'the agent to be missed',
       });
       const begin = performance.now();
       for (let call = 0; call < 5; call++) {
-        expect(await codeOf(gateway.ping(agent.address))).to.equal('agent-unreachable');
+        expect(await rejectionCode(gateway.ping(agent.address))).to.equal('agent-unreachable');
       }
       expect(performance.now() - begin).to.be.lessThan(1_000);
       await agent.restart();
@@ -112,8 +112,8 @@ describe('agent gateway', () => {
       const pinging = gateway.ping(agent.address);
       await waitFor(() => agent.openStreams.watchWork === 1, { what: 'the watch' });
       agent.goDown();
-      expect(await codeOf(watching)).to.equal('agent-unreachable');
-      expect(await codeOf(pinging)).to.equal('agent-unreachable');
+      expect(await rejectionCode(watching)).to.equal('agent-unreachable');
+      expect(await rejectionCode(pinging)).to.equal('agent-unreachable');
     });
 
     it('keeps to the deadline when the peer accepts and then is silent, and leaves no socket behind', async () => {
@@ -127,7 +127,7 @@ describe('agent gateway', () => {
       for (const tls_mode of ['plaintext', 'insecure', 'pinned'] as const) {
         const address = addressAt(port, tls_mode);
         const begin = performance.now();
-        expect(await codeOf(gateway.ping(address, { deadlineMs: 200 }))).to.equal('agent-timeout');
+        expect(await rejectionCode(gateway.ping(address, { deadlineMs: 200 }))).to.equal('agent-timeout');
         expect(performance.now() - begin).to.be.within(150, 1_000);
       }
       await gateway.close();
@@ -149,15 +149,15 @@ describe('agent gateway', () => {
       const agent = await makeAgent();
       for (const [said, heard] of cases) {
         agent.script(refuse(said, { times: 1 }));
-        expect(await codeOf(gateway.health(agent.address)), said).to.equal(heard);
+        expect(await rejectionCode(gateway.health(agent.address)), said).to.equal(heard);
       }
     });
 
     it('does work once whose reply is lost, and hears of it by asking again', async () => {
       const agent = await makeAgent({ script: [loseReply(2)] });
       const request = startRequest();
-      expect(await codeOf(gateway.submitWork(agent.address, request))).to.equal('agent-unreachable');
-      expect(await codeOf(gateway.submitWork(agent.address, request))).to.equal('agent-unreachable');
+      expect(await rejectionCode(gateway.submitWork(agent.address, request))).to.equal('agent-unreachable');
+      expect(await rejectionCode(gateway.submitWork(agent.address, request))).to.equal('agent-unreachable');
       const status = await gateway.submitWork(agent.address, request);
       expect(status.state).to.equal(WorkState.SUCCEEDED);
       expect(agent.effects.start[request.serverId]).to.equal(1);
@@ -166,8 +166,8 @@ describe('agent gateway', () => {
     it('leaves retries to its caller: an agent that fails twice is asked three times', async () => {
       const agent = await makeAgent({ script: [onStart({ failTimes: 2, thenReadyAfterMs: 50 })] });
       const request = startRequest();
-      expect(await codeOf(gateway.submitWork(agent.address, request))).to.equal('agent-failed');
-      expect(await codeOf(gateway.submitWork(agent.address, request))).to.equal('agent-failed');
+      expect(await rejectionCode(gateway.submitWork(agent.address, request))).to.equal('agent-failed');
+      expect(await rejectionCode(gateway.submitWork(agent.address, request))).to.equal('agent-failed');
       await gateway.submitWork(agent.address, request);
       const states = await drain(gateway.watchWork(agent.address, keyOf(request)));
       expect(states.at(-1)?.state).to.equal(WorkState.SUCCEEDED);
@@ -190,7 +190,9 @@ describe('agent gateway', () => {
 
   it('does not call at all with a signal that has fired', async () => {
     const agent = await makeAgent();
-    expect(await codeOf(gateway.ping(agent.address, { signal: AbortSignal.abort() }))).to.equal('cancelled');
+    expect(await rejectionCode(gateway.ping(agent.address, { signal: AbortSignal.abort() }))).to.equal(
+      'cancelled',
+    );
     expect(agent.calls).to.deep.equal([]);
   });
 
@@ -278,9 +280,9 @@ describe('agent gateway', () => {
       const listening = drain(gateway.streamEvents(agent.address, nothingYet));
       await waitFor(() => agent.openStreams.streamEvents === 1 && agent.calls.length === 2, { what: 'both' });
       await gateway.close();
-      expect(await codeOf(pinging)).to.equal('shutting-down');
-      expect(await codeOf(listening)).to.equal('shutting-down');
-      expect(await codeOf(gateway.ping(agent.address))).to.equal('shutting-down');
+      expect(await rejectionCode(pinging)).to.equal('shutting-down');
+      expect(await rejectionCode(listening)).to.equal('shutting-down');
+      expect(await rejectionCode(gateway.ping(agent.address))).to.equal('shutting-down');
     });
   });
 
