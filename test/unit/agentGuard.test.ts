@@ -21,7 +21,7 @@ describe('guard', function () {
   let root: string;
   let state: string;
   let runs = 0;
-  const started: { guard: ChildProcess; run: string }[] = [];
+  const started: { child: ChildProcess; run: string }[] = [];
 
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), 'aymc-guard-'));
@@ -30,8 +30,8 @@ describe('guard', function () {
   });
 
   afterEach(async () => {
-    for (const { guard, run } of started.splice(0)) {
-      guard.kill('SIGKILL');
+    for (const { child, run } of started.splice(0)) {
+      child.kill('SIGKILL');
       const pid = (await jvmOf(run))?.pid;
       if (pid !== undefined) signal(pid, 'SIGKILL');
     }
@@ -49,7 +49,7 @@ describe('guard', function () {
     });
     await log.close();
     const exited = new Promise<number | null>(resolve => child.once('exit', resolve));
-    started.push({ guard: child, run });
+    started.push({ child, run });
     return { run, child, exited };
   }
 
@@ -147,9 +147,9 @@ describe('guard', function () {
 
   it('gives the JVM the console once, as its input, and the lock once', async () => {
     const { run, jvm } = await playing(WILLING);
-    const open = await descriptorsOf(jvm.pid);
-    expect(open.filter(({ path }) => path === join(run, 'stdin')).map(({ fd }) => fd)).to.deep.equal(['0']);
-    expect(open.filter(({ path }) => path === join(state, 'lock')).map(({ fd }) => fd)).to.deep.equal(['9']);
+    const held = await descriptorsOf(jvm.pid);
+    expect(held.filter(({ path }) => path === join(run, 'stdin')).map(({ fd }) => fd)).to.deep.equal(['0']);
+    expect(held.filter(({ path }) => path === join(state, 'lock')).map(({ fd }) => fd)).to.deep.equal(['9']);
   });
 
   it('takes at most 3 MB', async () => {
