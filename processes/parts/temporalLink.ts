@@ -9,7 +9,7 @@ import type { Logger } from '#src/observability/logger.js';
 export interface TemporalLink {
   /** Rejects with a retryable error until Temporal was reached for the first time. */
   client(): Promise<Client>;
-  isUp(signal: AbortSignal): Promise<boolean>;
+  isUp(): Promise<boolean>;
 }
 
 const HEALTH_DEADLINE_MS = 1_000;

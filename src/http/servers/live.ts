@@ -68,7 +68,12 @@ async function inspect(api: Api, server: ListedServer, options: CallOptions): Pr
 }
 
 /** One line into the server's console. Rejects with `server-not-running`, `console-busy` or what ails the agent. */
-export async function sendCommand(api: Api, server: ListedServer, command: string, options: CallOptions) {
+export async function sendCommand(
+  api: Pick<Api, 'db' | 'gateway' | 'openToken'>,
+  server: ListedServer,
+  command: string,
+  options: CallOptions,
+) {
   if (server.status === 'stopped') throw new AppError('server-not-running');
   const agent = agentAddress(await findAgentOf(api.db, server), api.openToken);
   const call = { deadlineMs: COMMAND_DEADLINE_MS, ...options };

@@ -1,0 +1,128 @@
+import { once } from 'node:events';
+import { Registry, collectDefaultMetrics } from 'prom-client';
+import { createApp, createHttpServer } from '#src/http/app.js';
+import { findIdentity } from '#src/http/auth/sessions.js';
+import type { ApiSettings, NeighbourCheck } from '#src/http/deps.js';
+import { sendCommand } from '#src/http/servers/live.js';
+import { findListedServer } from '#src/http/servers/queries.js';
+import type { Operations } from '#src/operations/operations.js';
+import { createHub } from '#src/realtime/hub.js';
+import { attachSocketIo } from '#src/realtime/socketIo.js';
+import { routeUpgrades } from '#src/realtime/upgrade.js';
+import { createIdentities } from '#src/security/identities.js';
+import type { Config } from '#src/config.js';
+import type { Core } from './core.js';
+import type { TemporalLink } from './temporalLink.js';
+
+/** With Redis, pokes arrive; this only bounds what a lost one costs. */
+const SLOW_POLL_MS = 10_000;
+/** Without Redis, this is how events of other processes arrive. */
+const FAST_POLL_MS = 1_000;
+
+export interface ApiPart {
+  /** `http://host:port` as it really listens. */
+  url: string;
+}
+
+interface ApiWiring {
+  operations: Operations;
+  temporal: TemporalLink;
+  /** Whether this process also does all the work, so that no other appends events. */
+  alone: boolean;
+}
+
+/** REST and sockets on one port. Resolves when it listens. */
+export async function startApi(core: Core, { operations, temporal, alone }: ApiWiring): Promise<ApiPart> {
+  const { config, logger, shutdown, db, bus, gateway, openToken } = core;
+  const metrics = new Registry();
+  collectDefaultMetrics({ register: metrics });
+  const identities = createIdentities({ secret: core.jwtSecret, find: claims => findIdentity(db, claims) });
+  const app = createApp({
+    db,
+    operations,
+    gateway,
+    identities,
+    logger,
+    metrics,
+    neighbours: { temporal: checkOf(temporal), redis: redisCheck(core) },
+    settings: settingsOf(core),
+    validateResponses: config.runtime.env !== 'production',
+  });
+  const http = createHttpServer(app);
+  const upgrades = routeUpgrades(http);
+  const hub = createHub({
+    db,
+    bus,
+    logger,
+    pollMs: pollMsOf(core, alone),
+    sendCommand: async (_user, serverId, command) => {
+      const server = await findListedServer(db, serverId);
+      return sendCommand({ db, gateway, openToken }, server, command, {});
+    },
+  });
+  const sockets = attachSocketIo({
+    http,
+    hub,
+    logger,
+    cors: { origin: [...config.http.corsOrigins] },
+    authenticate: token => identities.authenticate(token),
+  });
+  http.listen(config.http.port, config.http.host);
+  await once(http, 'listening');
+  shutdown.add(
+    'http',
+    async () => {
+      const closed = new Promise(resolve => http.close(resolve));
+      await hub.close();
+      await sockets.close();
+      upgrades.close();
+      http.closeIdleConnections();
+      await closed;
+    },
+    { timeoutMs: 3_000 },
+  );
+  const address = http.address();
+  const port = typeof address === 'object' && address !== null ? address.port : config.http.port;
+  logger.info({ host: config.http.host, port }, 'api listens');
+  return { url: `http://${config.http.host}:${port}` };
+}
+
+function pollMsOf({ bus, logger }: Core, alone: boolean): number | null {
+  if (alone) return null;
+  if (bus.shared) return SLOW_POLL_MS;
+  logger.warn(
+    'no Redis: events of other processes are polled from Postgres once a second, live console lines are not',
+  );
+  return FAST_POLL_MS;
+}
+
+function checkOf(temporal: TemporalLink): NeighbourCheck {
+  return async () => ((await temporal.isUp()) ? 'up' : 'down');
+}
+
+function redisCheck({ config, bus }: Core): NeighbourCheck {
+  return () => Promise.resolve(config.redis.url === undefined ? 'disabled' : bus.shared ? 'up' : 'down');
+}
+
+function settingsOf({ config, jwtSecret }: Core): ApiSettings {
+  const { auth, http, limits, servers, failover, agents }: Config = config;
+  return {
+    auth: {
+      jwtSecret,
+      accessTtlMs: auth.jwtExpiryMs,
+      refreshTtlMs: auth.jwtRefreshExpiryMs,
+      registration: auth.registration,
+    },
+    corsOrigins: http.corsOrigins,
+    limits: {
+      loginPerAccountPerMinute: limits.loginPerAccountPerMinute,
+      loginPerIpPerMinute: limits.loginPerIpPerMinute,
+    },
+    servers: {
+      acceptEula: servers.acceptEula,
+      allowPrivateUrls: servers.allowPrivateUrls,
+      failoverPolicyDefault: failover.policyDefault,
+      balancer: agents.balancer,
+    },
+  };
+}

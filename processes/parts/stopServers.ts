@@ -1,0 +1,71 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { findOperations } from '#src/db/operationQueries.js';
+import { rows } from '#src/db/sql.js';
+import { AppError } from '#src/domain/errors.js';
+import { hasEnded } from '#src/domain/operation.js';
+import type { Operations } from '#src/operations/operations.js';
+import type { Core } from './core.js';
+
+/** Until then the servers have stopped, or are left to their guards. */
+const BUDGET_MS = 45_000;
+const LOOK_MS = 200;
+
+/**
+ * The end of `npm start` is an operator's wish: every server that runs is stopped by an operation like any other.
+ * Stops waiting at the budget or when `signal` aborts.
+ */
+export async function stopAllServers(core: Core, operations: Operations, signal: AbortSignal): Promise<void> {
+  const { db, logger } = core;
+  const alive = await rows<{ id: string }>(
+    db,
+    `SELECT id FROM servers WHERE status NOT IN ('stopped', 'error') OR desired_state = 'running'`,
+  );
+  if (alive.length === 0) return;
+  logger.info({ servers: alive.length }, 'stopping the Minecraft servers');
+  const stops: string[] = [];
+  for (const { id } of alive) {
+    try {
+      const { operation } = await operations.request({
+        kind: 'server.stop',
+        serverId: id,
+        requestedBy: null,
+        trigger: 'user',
+        reason: 'AYMC is being stopped',
+      });
+      stops.push(operation.superseded_by ?? operation.id);
+    } catch (error) {
+      // Being deleted, or waiting for an operator: not ours to stop.
+      if (!(error instanceof AppError)) throw error;
+    }
+  }
+  const deadline = performance.now() + BUDGET_MS;
+  while (!signal.aborted && performance.now() < deadline) {
+    const found = [...(await findOperations(db, stops)).values()];
+    if (found.every(operation => hasEnded(operation.state))) return;
+    await sleep(LOOK_MS);
+  }
+  logger.warn('some servers have not stopped in time; they stay with their guards');
+}
+
+/** Starts what its owner wants up whenever AYMC is. */
+export async function startAutoStartServers({ db, logger }: Core, operations: Operations): Promise<void> {
+  const waiting = await rows<{ id: string }>(
+    db,
+    `SELECT id FROM servers WHERE auto_start AND installed AND accept_eula AND status IN ('stopped', 'error')
+       AND current_op_id IS NULL`,
+  );
+  for (const { id } of waiting) {
+    try {
+      await operations.request({
+        kind: 'server.start',
+        serverId: id,
+        requestedBy: null,
+        trigger: 'reconcile',
+        desiredState: 'running',
+        reason: 'It is set to start with AYMC',
+      });
+    } catch (error) {
+      logger.warn({ err: error, server: id }, 'auto-start was refused');
+    }
+  }
+}
