@@ -178,11 +178,10 @@ function whileConnected(ctx: ApiContext): AbortSignal {
 
 function send(ctx: ApiContext, success: Success, { body, headers, status }: Reply<unknown>): void {
   ctx.set('Cache-Control', 'no-store');
+  if (success.contentType !== undefined) ctx.type = success.contentType;
   if (headers) ctx.set(headers);
   ctx.status = status ?? success.status;
-  if (ctx.status === 204) return;
-  ctx.body = body;
-  if (success.contentType !== undefined) ctx.type = success.contentType;
+  if (ctx.status !== 204) ctx.body = body;
 }
 
 /** An answer that its own documentation does not know is a bug of ours, found here before a client finds it. */

@@ -28,7 +28,8 @@ const MAX_REMEMBERED = 10_000;
  * every five seconds. Rejects with `unauthenticated` or `token-expired`.
  */
 export interface Identities {
-  authenticate(token: string): Promise<Identity>;
+  /** Who a token stands for, and until when. */
+  authenticate(token: string): Promise<{ user: Identity; expiresAt: Date }>;
   /** As authenticate, for a token whose signature was checked already. */
   identify(claims: AccessClaims): Promise<Identity>;
   /** After a logout, a new password, another role: this process forgets at once, the others within five seconds. */
@@ -61,7 +62,10 @@ export function createIdentities(deps: IdentitiesDeps): Identities {
 
   return {
     identify,
-    authenticate: async token => identify(verifyAccessToken(deps.secret, token)),
+    async authenticate(token) {
+      const claims = verifyAccessToken(deps.secret, token);
+      return { user: await identify(claims), expiresAt: claims.expiresAt };
+    },
     forgetUser(userId) {
       for (const [sid, { identity }] of remembered) if (identity.id === userId) remembered.delete(sid);
     },

@@ -15,6 +15,10 @@ export interface AccessClaims {
   sid: string;
 }
 
+export interface VerifiedClaims extends AccessClaims {
+  expiresAt: Date;
+}
+
 export function issueAccessToken(secret: KeyObject, claims: AccessClaims, ttlMs: number): string {
   return jwt.sign({ role: claims.role, sid: claims.sid }, secret, {
     algorithm: TOKEN_ALGORITHM,
@@ -24,7 +28,7 @@ export function issueAccessToken(secret: KeyObject, claims: AccessClaims, ttlMs:
 }
 
 /** Rejects with `token-expired` or `unauthenticated`. Says nothing about whether the session still lives. */
-export function verifyAccessToken(secret: KeyObject, token: string): AccessClaims {
+export function verifyAccessToken(secret: KeyObject, token: string): VerifiedClaims {
   try {
     return readClaims(jwt.verify(token, secret, { algorithms: [TOKEN_ALGORITHM] }));
   } catch (error) {
@@ -32,20 +36,18 @@ export function verifyAccessToken(secret: KeyObject, token: string): AccessClaim
   }
 }
 
-/** Narrows what a verified token carries; a token of ours always has all three. */
-export function readClaims(payload: unknown): AccessClaims {
-  if (
-    typeof payload === 'object' &&
-    payload !== null &&
-    'sub' in payload &&
-    'sid' in payload &&
-    'role' in payload
-  ) {
-    const { sub, sid } = payload;
-    const role = ROLES.find(known => known === payload.role);
-    if (typeof sub === 'string' && typeof sid === 'string' && role) return { sub, sid, role };
+/** Narrows what a verified token carries; a token of ours always has all four. */
+export function readClaims(payload: unknown): VerifiedClaims {
+  const { sub, sid, role, exp }: Record<string, unknown> = isObject(payload) ? payload : {};
+  const known = ROLES.find(each => each === role);
+  if (typeof sub === 'string' && typeof sid === 'string' && typeof exp === 'number' && known) {
+    return { sub, sid, role: known, expiresAt: new Date(exp * 1000) };
   }
   throw new AppError('unauthenticated', { detail: 'The token is not an access token of this API' });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
 }
 
 /** What a failed verification is called in the one table; it may come wrapped by a middleware. */

@@ -58,8 +58,10 @@ describe('stored secrets', () => {
 describe('access tokens', () => {
   const claims = { sub: 'u1', role: 'user', sid: 's1' } as const;
 
-  it('say who and which session', () => {
-    expect(verifyAccessToken(secret, issueAccessToken(secret, claims, 60_000))).to.deep.equal(claims);
+  it('say who, which session and until when', () => {
+    const { expiresAt, ...said } = verifyAccessToken(secret, issueAccessToken(secret, claims, 60_000));
+    expect(said).to.deep.equal(claims);
+    expect(expiresAt.getTime() - Date.now()).to.be.within(55_000, 61_000);
   });
 
   it('are refused when they have expired, are signed by another key or another algorithm, or are not ours', () => {
@@ -70,8 +72,9 @@ describe('access tokens', () => {
     const refused = [
       issueAccessToken(createSecretKey(randomBytes(32)), claims, 60_000),
       jwt.sign(claims, createSecretKey(randomBytes(64)), { algorithm: 'HS512' }),
-      jwt.sign({ sub: 'u1' }, secret),
-      jwt.sign({ ...claims, role: 'root' }, secret),
+      jwt.sign(claims, secret),
+      jwt.sign({ sub: 'u1' }, secret, { expiresIn: 60 }),
+      jwt.sign({ ...claims, role: 'root' }, secret, { expiresIn: 60 }),
       none,
       'garbage',
     ];

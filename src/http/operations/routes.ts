@@ -1,6 +1,6 @@
 import { listOperationEvents, listOperations } from '#src/db/operationQueries.js';
 import { idParams } from '../fields.js';
-import { signedIn } from '../gates.js';
+import { admins, signedIn } from '../gates.js';
 import { LIST_HEADERS, pageHeaders, readPage } from '../paging.js';
 import { defineRoute, type Route } from '../route.js';
 import { onOperation, onOwnOperation } from './policy.js';
@@ -86,4 +86,20 @@ const cancel = defineRoute({
   },
 });
 
-export const operationRoutes: Route[] = [list, get, events, cancel];
+const resolve = defineRoute({
+  operationId: 'resolveOperation',
+  method: 'POST',
+  path: '/operations/:id/resolve',
+  tag,
+  summary: 'Decide about an operation that waits for an operator',
+  auth: admins,
+  params: idParams,
+  body: schema.resolution,
+  success: { status: 202, schema: schema.operation, headers: OPERATION_HEADERS },
+  errors: ['not-found', 'not-resting', 'temporal-unavailable'],
+  async handler({ actor, params, body }, { operations }) {
+    return accepted(await operations.resolve(params.id, { ...body, by: actor.username }));
+  },
+});
+
+export const operationRoutes: Route[] = [list, get, events, cancel, resolve];

@@ -1,5 +1,6 @@
 import Joi from 'joi';
 import { OPERATION_EVENT_TYPES } from '#src/contracts/operation.js';
+import { RESOLUTIONS, type OperatorResolution } from '#src/contracts/workflows.js';
 import {
   OPERATION_KINDS,
   OPERATION_STATES,
@@ -90,4 +91,13 @@ export interface EventsQuery {
 export const eventsQuery = Joi.object<EventsQuery, true>({
   after_seq: Joi.number().integer().min(0).max(2_147_483_647).default(0).description('Only those after it'),
   limit: Joi.number().integer().min(1).max(500).default(500),
+});
+
+export type ResolutionInput = Omit<OperatorResolution, 'by'>;
+export const resolution = Joi.object<ResolutionInput, true>({
+  action: Joi.string()
+    .valid(...RESOLUTIONS)
+    .required()
+    .description('retry and compensate run the undo again; close ends it as it is'),
+  note: Joi.string().max(2000).allow('').default('').description('Why, for the record'),
 });

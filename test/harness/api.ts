@@ -1,0 +1,171 @@
+import { createSecretKey, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { Registry } from 'prom-client';
+import type { AgentGateway } from '#src/agents/gateway.js';
+import { createGrpcGateway } from '#src/agents/grpcGateway.js';
+import { createInProcessBus } from '#src/bus/inProcessBus.js';
+import type { Database } from '#src/db/connect.js';
+import type { UserRow } from '#src/db/types.js';
+import { createApp, createHttpServer, type HttpLimits } from '#src/http/app.js';
+import { findIdentity } from '#src/http/auth/sessions.js';
+import type { ApiDeps, ApiSettings } from '#src/http/deps.js';
+import { createLogger } from '#src/observability/logger.js';
+import { createOperations } from '#src/operations/createOperations.js';
+import { Dispatcher } from '#src/operations/dispatcher.js';
+import { createIdentities } from '#src/security/identities.js';
+import { buildUser, TEST_PASSWORD } from '../build.js';
+import { createTestDatabase } from './database.js';
+
+export interface ApiAnswer {
+  status: number;
+  headers: Headers;
+  /** Parsed when it is JSON, else text. */
+  body: unknown;
+}
+
+export interface ApiCall {
+  body?: unknown;
+  headers?: Record<string, string>;
+  /** A token, or null for none. */
+  token?: string | null;
+}
+
+/** `send('POST /servers', {body})`: the path is below `/api/v1`, unless it begins with `//`. */
+export type Send = (route: string, call?: ApiCall) => Promise<ApiAnswer>;
+
+export interface ApiUser {
+  id: string;
+  username: string;
+  token: string;
+  send: Send;
+}
+
+export interface TestApi {
+  url: string;
+  db: Database;
+  gateway: AgentGateway;
+  send: Send;
+  /** A user of that role, signed in through the API. */
+  signUp(overrides?: Partial<UserRow>): Promise<ApiUser>;
+  close(): Promise<void>;
+}
+
+export interface TestApiOptions {
+  auth?: Partial<ApiSettings['auth']>;
+  limits?: Partial<ApiSettings['limits']>;
+  servers?: Partial<ApiSettings['servers']>;
+  deps?: Partial<Omit<ApiDeps, 'settings' | 'db'>>;
+  http?: Partial<HttpLimits>;
+}
+
+/**
+ * The whole API on a free port: a database of its own, real operations, every answer checked against its schema.
+ * Temporal is away, which no answer may show: what was accepted waits in the outbox.
+ */
+export async function startTestApi(options: TestApiOptions = {}): Promise<TestApi> {
+  const database = await createTestDatabase();
+  const { db } = database;
+  const logger = createLogger({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent', name: 'api' });
+  const bus = createInProcessBus({ logger });
+  const temporal = () => Promise.reject(new Error('this test has no Temporal'));
+  const dispatcher = new Dispatcher({ db, temporal, bus, logger, eager: false, pollMs: 60_000 });
+  const gateway = createGrpcGateway({ logger, defaultDeadlineMs: 5_000 });
+  const jwtSecret = createSecretKey(randomBytes(32));
+  const app = createApp({
+    db,
+    gateway,
+    logger,
+    operations: createOperations({ db, bus, dispatcher, temporal, logger }),
+    identities: createIdentities({ secret: jwtSecret, find: claims => findIdentity(db, claims) }),
+    metrics: new Registry(),
+    neighbours: { temporal: async () => 'down', redis: async () => 'disabled' },
+    validateResponses: true,
+    ...options.deps,
+    settings: {
+      auth: {
+        jwtSecret,
+        accessTtlMs: 3_600_000,
+        refreshTtlMs: 86_400_000,
+        registration: 'open',
+        passwordCost: { memoryCost: 8, timeCost: 1, parallelism: 1 },
+        ...options.auth,
+      },
+      corsOrigins: ['http://localhost:1420'],
+      limits: { loginPerAccountPerMinute: 1_000, loginPerIpPerMinute: 1_000, ...options.limits },
+      servers: {
+        acceptEula: false,
+        allowPrivateUrls: true,
+        failoverPolicyDefault: 'never',
+        balancer: 'least_load',
+        ...options.servers,
+      },
+    },
+  });
+  const server = createHttpServer(app, options.http);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the API got no port');
+  const url = `http://127.0.0.1:${address.port}`;
+  const send = sender(url, null);
+
+  return {
+    url,
+    db,
+    gateway,
+    send,
+    async signUp(overrides = {}) {
+      const user = await buildUser(db, overrides);
+      const answer = await send('POST /auth/login', {
+        body: { username: user.username, password: TEST_PASSWORD },
+      });
+      const token = textAt(answer, 'access_token');
+      return { id: user.id, username: user.username, token, send: sender(url, token) };
+    },
+    async close() {
+      server.closeAllConnections();
+      await new Promise(resolve => server.close(resolve));
+      await gateway.close();
+      await bus.close();
+      await database.drop();
+    },
+  };
+}
+
+/** What the body has under `path` (`user.id`, `0.name`); undefined where there is nothing. */
+export function valueAt({ body }: ApiAnswer, path: string): unknown {
+  return path.split('.').reduce<unknown>((value, key) => {
+    const entries: Record<string, unknown> = typeof value === 'object' && value !== null ? { ...value } : {};
+    return entries[key];
+  }, body);
+}
+
+/** …where it must be a text. */
+export function textAt(answer: ApiAnswer, path: string): string {
+  const value = valueAt(answer, path);
+  if (typeof value === 'string') return value;
+  throw new Error(`no text at ${path} of the answer ${answer.status} ${JSON.stringify(answer.body)}`);
+}
+
+function sender(url: string, defaultToken: string | null): Send {
+  return async (route, { body, headers = {}, token = defaultToken } = {}) => {
+    const [method = 'GET', path = '/'] = route.split(' ');
+    const answer = await fetch(url + (path.startsWith('//') ? path.slice(1) : `/api/v1${path}`), {
+      method,
+      redirect: 'manual',
+      headers: {
+        ...(token !== null && { Authorization: `Bearer ${token}` }),
+        ...(body !== undefined && { 'Content-Type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    const isJson = answer.headers.get('content-type')?.includes('json') ?? false;
+    return {
+      status: answer.status,
+      headers: answer.headers,
+      body: isJson && text !== '' ? JSON.parse(text) : text,
+    };
+  };
+}
