@@ -115,7 +115,7 @@ export function createChannelPool({ logger, maxChannels }: ChannelPoolDeps): Cha
     discard,
     forget,
     close() {
-      for (const agentId of [...channels.keys()]) forget(agentId);
+      for (const channel of channels.values()) discard(channel);
     },
   };
 }

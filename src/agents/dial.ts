@@ -4,7 +4,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, TLSSocket } from 'node:tls';
 import { credentials, type ChannelCredentials } from '@grpc/grpc-js';
-import { AppError } from '#src/domain/errors.js';
+import { AppError, assertNever } from '#src/domain/errors.js';
 import { normalFingerprint } from './address.js';
 import type { AgentAddress } from './gateway.js';
 
@@ -63,6 +63,8 @@ function trust(agent: AgentAddress, socket: Socket): ChannelCredentials {
       const context = createSecureContext({ ca, allowPartialTrustChain: true });
       return credentials.createFromSecureContext(context, { checkServerIdentity });
     }
+    default:
+      return assertNever(agent.tls_mode);
   }
 }
 

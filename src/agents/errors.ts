@@ -33,7 +33,7 @@ const CODE_OF_STATUS: Partial<Record<number, ErrorCode>> = {
 } satisfies Record<status, ErrorCode>;
 
 /** A failed call, as the rest of the house sees it. The agent's own reason wins when our table has it. */
-export function agentError(failure: StatusObject & { cause?: unknown }): AppError {
+export function agentError(failure: StatusObject): AppError {
   const code = reasonOf(failure.metadata) ?? CODE_OF_STATUS[failure.code] ?? 'agent-failed';
   // What grpc-js says about a deadline is for its own developers.
   const detail = code === 'agent-timeout' ? '' : oneSentence(failure.details);
@@ -50,15 +50,9 @@ export function agentError(failure: StatusObject & { cause?: unknown }): AppErro
  */
 export function castsDoubtOnChannel(failure: StatusObject, timeoutCastsDoubt: boolean): boolean {
   if (reasonOf(failure.metadata) !== undefined) return false;
-  switch (failure.code) {
-    case status.UNAVAILABLE:
-    case status.CANCELLED:
-      return true;
-    case status.DEADLINE_EXCEEDED:
-      return timeoutCastsDoubt;
-    default:
-      return false;
-  }
+  const { code } = failure;
+  if (code === status.DEADLINE_EXCEEDED) return timeoutCastsDoubt;
+  return code === status.UNAVAILABLE || code === status.CANCELLED;
 }
 
 /**

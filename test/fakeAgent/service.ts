@@ -209,7 +209,10 @@ export class FakeService {
   }
 
   #record(method: FakeMethod, metadata: Metadata): void {
-    const plain = Object.entries(metadata.getMap()).map(([key, value]) => [key, value.toString()]);
+    const plain = Object.entries(metadata.getMap()).map(([key, value]): [string, string] => [
+      key,
+      value.toString(),
+    ]);
     this.calls.push({ method, metadata: Object.fromEntries(plain) });
     if (this.calls.length > CALLS_KEPT) this.calls.shift();
   }

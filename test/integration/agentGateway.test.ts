@@ -226,8 +226,7 @@ describe('agent gateway', () => {
       let dropped = 0;
       await waitFor(
         async () => {
-          const { value } = await events.next();
-          for (const { event } of value?.events ?? []) {
+          for (const { event } of (await nextOf(events)).events) {
             if (event?.$case !== 'console') continue;
             received += event.console.lines.length;
             dropped += event.console.droppedBytes / (line.length + 1);
@@ -269,8 +268,7 @@ describe('agent gateway', () => {
       gateway.forget(agent.address.id);
       await gateway.ping(agent.address);
       const { serverId } = await boot(agent);
-      const { value } = await events.next();
-      expect(value?.events[0]?.serverId).to.equal(serverId);
+      expect((await nextOf(events)).events[0]?.serverId).to.equal(serverId);
       await events.return?.();
     });
 
@@ -333,6 +331,12 @@ async function drain<T>(messages: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const message of messages) all.push(message);
   return all;
+}
+
+async function nextOf<T>(messages: AsyncIterator<T>): Promise<T> {
+  const result = await messages.next();
+  if (result.done) throw new Error('the stream has ended');
+  return result.value;
 }
 
 function contractOptions(): FakeAgentOptions {
