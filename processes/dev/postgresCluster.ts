@@ -99,15 +99,20 @@ export async function createCluster(cluster: NewCluster): Promise<void> {
     if (account) for (const path of [draft, passwordFile]) chownSync(path, account.uid, account.gid);
     const program = join(binaries.folder, 'initdb');
     const args = (path: string) => [
-      ...['-D', path, '--username', OWNER, '--pwfile', passwordFile, '--auth', 'scram-sha-256'],
-      ...['--encoding', 'UTF8', '--no-locale', ...(fsync ? [] : ['--no-sync'])],
+      `--pgdata=${path}`,
+      `--username=${OWNER}`,
+      `--pwfile=${passwordFile}`,
+      '--auth=scram-sha-256',
+      '--encoding=UTF8',
+      '--no-locale',
+      ...(fsync ? [] : ['--no-sync']),
     ];
     const output = logFileOf(dataDir, 'initdb');
     const initdb = await startOnCluster(
       { folder: draft, account, program, args },
       { name: 'initdb', output, pidFile, stopBy: [['SIGKILL', 5000]] },
     );
-    const timer = setTimeout(initdb.kill, INITDB_TIMEOUT_MS);
+    const timer = setTimeout(() => initdb.kill(), INITDB_TIMEOUT_MS);
     const exit = await initdb.exited;
     clearTimeout(timer);
     if (exit.code !== 0) throw new Error(`initdb failed (${describeExit(exit)}); see ${output}`);

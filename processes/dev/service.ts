@@ -34,8 +34,8 @@ export interface ServiceSpec {
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
-  /** A file that its output is appended to, or `inherit` for ours. */
-  readonly output: string | 'inherit';
+  /** The file that its output is appended to; absent, it shares ours. */
+  readonly output?: string;
   /** How it is asked to end, the most polite way first. */
   readonly stopBy: Escalation;
   /** What `kill` sends. */
@@ -53,7 +53,7 @@ export interface ServiceSpec {
  * our order. Throws when it can't be run at all.
  */
 export async function startService(spec: ServiceSpec): Promise<Service> {
-  const log = spec.output === 'inherit' ? undefined : openLog(spec.output);
+  const log = spec.output === undefined ? undefined : openLog(spec.output);
   const output = log ?? 'inherit';
   const { uid, gid } = spec;
   const child = spawn(spec.command, spec.args, {

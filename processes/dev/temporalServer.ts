@@ -103,12 +103,19 @@ interface ServerArgs {
 
 function serverArgs({ folder, port, uiPort, namespace }: ServerArgs): string[] {
   return [
-    ...['server', 'start-dev', '--ip', LOOPBACK, '--port', String(port), '--ui-port', String(uiPort)],
-    ...['--db-filename', join(folder, 'temporal.db'), '--namespace', namespace, '--log-level', 'warn'],
+    'server',
+    'start-dev',
+    `--ip=${LOOPBACK}`,
+    `--port=${port}`,
+    `--ui-port=${uiPort}`,
+    `--db-filename=${join(folder, 'temporal.db')}`,
+    `--namespace=${namespace}`,
+    '--log-level=warn',
     // With a write-ahead log an operation costs a third of what it does with SQLite's default, and `full` still
     // syncs each commit.
-    ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=full'],
-    ...Object.entries(SEARCH_ATTRIBUTES).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
+    '--sqlite-pragma=journal_mode=wal',
+    '--sqlite-pragma=synchronous=full',
+    ...Object.entries(SEARCH_ATTRIBUTES).map(([name, type]) => `--search-attribute=${name}=${type}`),
   ];
 }
 

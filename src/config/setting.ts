@@ -1,6 +1,6 @@
 import Joi from 'joi';
 
-declare const value: unique symbol;
+declare const type: unique symbol;
 
 /** One line of the settings table: how a text becomes a `T`, and what people are told about it. */
 export interface Setting<T, Name extends string = string> {
@@ -18,7 +18,7 @@ export interface Setting<T, Name extends string = string> {
   /** Secrets may come from `NAME_FILE`, and their values appear in no message. */
   readonly secret: boolean;
   /** Carries `T` for the type checker; never present at run time. */
-  readonly [value]?: T;
+  readonly [type]?: T;
 }
 
 interface Options {
@@ -49,7 +49,7 @@ function define<T>(kind: string, expects: string, schema: Joi.Schema) {
 }
 
 /** A joi type whose parser either answers the value or `undefined` for "not one of these". */
-function parsed<T>(parse: (text: string) => T | undefined): Joi.Schema {
+function parsed(parse: (text: string) => unknown): Joi.Schema {
   return Joi.string().custom((text: string, helpers) => parse(text) ?? helpers.error('any.invalid'));
 }
 
@@ -72,8 +72,9 @@ export function parseDuration(text: string): number | undefined {
 }
 
 function parseUrl(text: string, protocols: readonly string[]): string | undefined {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (!url || !protocols.includes(url.protocol.slice(0, -1)) || url.hostname === '') return undefined;
+  if (!URL.canParse(text)) return undefined;
+  const { protocol, hostname } = new URL(text);
+  if (!protocols.includes(protocol.slice(0, -1)) || hostname === '') return undefined;
   return text.replace(/\/+$/, '');
 }
 

@@ -12,6 +12,7 @@ import {
   text,
   url,
   type NameOf,
+  type Setting,
   type ValueOf,
 } from './setting.js';
 
@@ -274,3 +275,14 @@ export type Settings = {
 };
 
 export type SettingName = { [G in keyof Table]: NameOf<Table[G][keyof Table[G]]> }[keyof Table];
+
+/** Every setting with its place in `Settings`. */
+export const settings: readonly SettingPlace[] = Object.entries(table).flatMap(([group, members]) =>
+  Object.entries<Setting<unknown, SettingName>>(members).map(([key, setting]) => ({ group, key, setting })),
+);
+
+interface SettingPlace {
+  readonly group: string;
+  readonly key: string;
+  readonly setting: Setting<unknown, SettingName>;
+}

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import type pinoPretty from 'pino-pretty';
 import { pino, stdTimeFunctions, type DestinationStream, type Logger } from 'pino';
 
 export type { Logger } from 'pino';
@@ -33,8 +34,13 @@ export function createLogger({ level, name, pretty = false, destination }: Logge
 
 /** pino-pretty is a development dependency: only loaded when asked for, as a production image has none. */
 function prettyStream(): DestinationStream {
-  const pinoPretty: typeof import('pino-pretty') = createRequire(import.meta.url)('pino-pretty');
-  return pinoPretty({ sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' });
+  const loaded: unknown = createRequire(import.meta.url)('pino-pretty');
+  if (!makesStreams(loaded)) throw new TypeError('pino-pretty is not what it was');
+  return loaded({ sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' });
+}
+
+function makesStreams(loaded: unknown): loaded is typeof pinoPretty {
+  return typeof loaded === 'function';
 }
 
 const REDACTED = '[redacted]';

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { ConfigError, loadConfig } from '#src/config.js';
 import { parseDuration } from '#src/config/setting.js';
-import { table } from '#src/config/table.js';
+import { settings } from '#src/config/table.js';
 import { configTable, envExample } from '../../processes/gen/configDocs.js';
 
 const strong = 'kZ3v9QpX7mL2nB8cR5tY1wE6uI0oA4sD';
@@ -130,7 +130,7 @@ describe('config', () => {
       it(`refuses ${what}, and does not print it`, () => {
         const problems = problemsOf({ ...production, ...env });
         expect(problems).to.have.length(1);
-        for (const secret of Object.values(env)) {
+        for (const secret of Object.values<string>(env)) {
           if (secret.length > 8) expect(problems.join()).not.to.include(secret);
         }
       });
@@ -215,7 +215,7 @@ describe('config', () => {
   });
 
   it('documents every setting in both generated files', () => {
-    for (const setting of Object.values(table).flatMap(group => Object.values(group))) {
+    for (const { setting } of settings) {
       expect(envExample()).to.include(`\n# ${setting.name}=`);
       expect(configTable()).to.include(`\n| \`${setting.name}\``);
     }

@@ -10,7 +10,8 @@ function logged(...args: [object, string?]): Record<string, unknown> {
   });
   logger.info(...args);
   expect(lines).to.have.length(1);
-  return JSON.parse(lines[0] ?? '') as Record<string, unknown>;
+  const line: unknown = JSON.parse(lines[0] ?? '');
+  return { ...(typeof line === 'object' ? line : {}) };
 }
 
 describe('logger', () => {
