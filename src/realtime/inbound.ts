@@ -1,8 +1,10 @@
 import { AppError } from '#src/domain/errors.js';
+import { MAX_CHANNELS } from './requests.js';
 
-const BURST = 60;
+/** A page that has just loaded may ask for each of its channels by itself. */
+const BURST = MAX_CHANNELS;
 const PER_SECOND = 20;
-const MAX_UNDER_WAY = 16;
+const MAX_UNDER_WAY = MAX_CHANNELS;
 
 export interface Inbound {
   /**

@@ -35,7 +35,10 @@ export interface SocketIoDeps {
 }
 
 export interface SocketIoTransport {
-  /** After the hub's close: cuts what is left and stops serving; the http server stays its owner's. */
+  /**
+   * After the hub's close: waits a second for the goodbyes and stops serving. The http server stays its owner's, who
+   * closes the upgrade router next.
+   */
   close(): Promise<void>;
 }
 

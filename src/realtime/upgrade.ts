@@ -7,14 +7,27 @@ export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Bu
 /** Engine.io takes its own upgrades by itself, and recognises them by this prefix. */
 const ENGINE_IO_PREFIX = '/socket.io/';
 
+export interface UpgradeRouter {
+  /**
+   * The last step of a shutdown, after the transports have said goodbye: cuts the upgraded connections that are left.
+   * Node's http server does not count them among those it closes, and ws waits half a minute for a peer that reads
+   * nothing.
+   */
+  close(): void;
+}
+
 /**
  * Sends each WebSocket upgrade of the one http server to whoever serves its path, and ends the rest: engine.io must
- * run with `destroyUpgrade: false` beside others, so that nobody else would. Answers the function that stops it.
+ * run with `destroyUpgrade: false` beside others, so that nobody else would.
  */
-export function routeUpgrades(http: Server, routes: Record<string, UpgradeHandler> = {}): () => void {
+export function routeUpgrades(http: Server, routes: Record<string, UpgradeHandler> = {}): UpgradeRouter {
   const byPath = new Map(Object.entries(routes));
+  // Each leaves when it closes.
+  const upgraded = new Set<Duplex>();
 
   function route(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    upgraded.add(socket);
+    socket.once('close', () => upgraded.delete(socket));
     const url = request.url ?? '';
     if (url.startsWith(ENGINE_IO_PREFIX)) return;
     const handler = byPath.get(url.split('?', 1)[0] ?? '');
@@ -23,7 +36,12 @@ export function routeUpgrades(http: Server, routes: Record<string, UpgradeHandle
   }
 
   http.on('upgrade', route);
-  return () => void http.off('upgrade', route);
+  return {
+    close() {
+      http.off('upgrade', route);
+      for (const socket of upgraded) socket.destroy();
+    },
+  };
 }
 
 function refuse(socket: Duplex): void {

@@ -32,7 +32,7 @@ export async function startRealtimeServer(
   let lookups = 0;
   const http = createServer((_request, response) => response.writeHead(404).end());
   const hub = createHub({ sendCommand: async () => ({}), logger: silent, pollMs: null, ...deps });
-  const stopRouting = routeUpgrades(http);
+  const upgrades = routeUpgrades(http);
   const transport = attachSocketIo({
     http,
     hub,
@@ -63,7 +63,7 @@ export async function startRealtimeServer(
     async close() {
       await hub.close();
       await transport.close();
-      stopRouting();
+      upgrades.close();
       http.closeAllConnections();
       await new Promise(resolve => http.close(resolve));
     },

@@ -1,10 +1,12 @@
 import { io, type Socket } from 'socket.io-client';
 import type {
   ClientToServerEvents,
+  CommandAnswer,
   Message,
   ServerToClientEvents,
   SubscribeAnswer,
 } from '#src/contracts/events.js';
+import type { AgentStatusData, ErrorData, OperationData, ServerStatusData } from '#src/realtime/messages.js';
 
 export interface SocketClientOptions {
   /** Sent as the handshake's `auth.token`. */
@@ -25,6 +27,8 @@ export interface SocketClient {
   readonly cursors: Map<string, string>;
   /** Rejects when the server answers an error. */
   subscribe(channels: string[], after?: Record<string, string>): Promise<SubscribeAnswer>;
+  unsubscribe(channels: string[]): Promise<{ unsubscribed: string[] }>;
+  command(serverId: string, command: string): Promise<CommandAnswer>;
   of(channel: string): Message[];
   /** Breaks the connection as a dead network would: no goodbye. */
   cut(): void;
@@ -73,8 +77,22 @@ export async function connectSocket(url: string, options: SocketClientOptions): 
           resolve(answer);
         });
       }),
+    unsubscribe: channels => new Promise(resolve => socket.emit('unsubscribe', { channels }, resolve)),
+    command: (server_id, command) =>
+      new Promise(resolve => socket.emit('command', { server_id, command }, resolve)),
     of: channel => messages.filter(message => message.channel === channel),
     cut: () => void socket.io.engine.close(),
     close: () => void socket.close(),
   };
 }
+
+const dataOf =
+  <T>(is: (message: Message) => message is Message<T>) =>
+  (messages: readonly Message[]): T[] =>
+    messages.filter(is).map(({ data }) => data);
+
+/** What the messages of one type say, in order. */
+export const operationData = dataOf((m): m is Message<OperationData> => m.type === 'operation');
+export const statusData = dataOf((m): m is Message<ServerStatusData> => m.type === 'server_status');
+export const agentData = dataOf((m): m is Message<AgentStatusData> => m.type === 'agent_status');
+export const errorData = dataOf((m): m is Message<ErrorData> => m.type === 'error');

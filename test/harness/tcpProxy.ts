@@ -20,7 +20,10 @@ export async function startTcpProxy(target: string): Promise<TcpProxy> {
   let isRefused = false;
 
   const listener = createServer(client => {
-    if (isRefused) return void client.resetAndDestroy();
+    if (isRefused) {
+      client.resetAndDestroy();
+      return;
+    }
     const server = connect(Number(port), hostname);
     const pair = { client, server };
     pairs.add(pair);

@@ -2,12 +2,17 @@ import { expect } from 'chai';
 import { createBus } from '#src/bus/createBus.js';
 import type { Bus, ConsoleLine } from '#src/bus/bus.js';
 import type { Message } from '#src/contracts/events.js';
-import type { OperationData, ServerStatusData } from '#src/realtime/messages.js';
 import { buildAgent, buildOperation, buildServer, buildUser } from '#test/build.js';
 import { createTestDatabase, type TestDatabase } from '#test/harness/database.js';
 import { appendTo } from '#test/harness/operationEvents.js';
 import { silent, startRealtimeServer, type RealtimeServer } from '#test/harness/realtimeServer.js';
-import { connectSocket, type SocketClient } from '#test/harness/socketClient.js';
+import {
+  agentData,
+  connectSocket,
+  operationData,
+  statusData,
+  type SocketClient,
+} from '#test/harness/socketClient.js';
 import { waitFor } from '#test/harness/waitFor.js';
 
 function line(n: number): ConsoleLine {
@@ -15,15 +20,15 @@ function line(n: number): ConsoleLine {
   return { cursor: `run:${n}`, timestamp, level: 'INFO', source: 'stdout', message: `line ${n}` };
 }
 
-describe('realtime channels', () => {
+describe('realtime channels', function () {
+  this.timeout(30_000);
   let database: TestDatabase;
   let bus: Bus;
   let api: RealtimeServer;
   const stored = new Map<string, ConsoleLine[]>();
   const clients: SocketClient[] = [];
 
-  before(async function () {
-    this.timeout(60_000);
+  before(async () => {
     database = await createTestDatabase();
     bus = createBus({ redisUrl: undefined, logger: silent });
     api = await startRealtimeServer({
@@ -58,7 +63,7 @@ describe('realtime channels', () => {
     return { owner, server, operation, token, client: await connect(token) };
   }
 
-  const seqs = (messages: Message[]) => messages.map(({ data }) => (data as OperationData).event.seq);
+  const seqs = (messages: readonly Message[]) => operationData(messages).map(({ event }) => event.seq);
 
   describe('server:<id>:status', () => {
     it('shows a newcomer the present status, also of a server that never changed its own', async () => {
@@ -81,8 +86,10 @@ describe('realtime channels', () => {
       ]);
       await change('starting', 'running');
       await waitFor(() => client.messages.length === 2, { what: 'the change' });
-      const [, live] = client.messages as Message<ServerStatusData>[];
-      expect(live?.data).to.include({ status: 'running', previous_status: 'starting' });
+      expect(statusData(client.messages).at(-1)).to.include({
+        status: 'running',
+        previous_status: 'starting',
+      });
     });
 
     it('goes on from a cursor without telling the present status again', async () => {
@@ -97,7 +104,7 @@ describe('realtime channels', () => {
       );
       const again = await connect(token);
       const { backlog } = await again.subscribe([channel], Object.fromEntries(client.cursors));
-      expect(backlog.map(({ data }) => (data as ServerStatusData).status)).to.deep.equal(['starting']);
+      expect(statusData(backlog).map(({ status }) => status)).to.deep.equal(['starting']);
       const third = await connect(token);
       const quiet = await third.subscribe([channel], Object.fromEntries(again.cursors));
       expect(quiet.backlog).to.be.empty;
@@ -112,19 +119,16 @@ describe('realtime channels', () => {
       for (const each of [done, done, operation, operation, queued])
         await appendTo(database.db, { operation: each });
       const { backlog } = await client.subscribe([`server:${server.id}:operations`]);
-      const seen = (backlog as Message<OperationData>[]).map(({ data }) => [
-        data.operation.id,
-        data.event.seq,
-      ]);
+      const seen = operationData(backlog).map(({ operation: { id }, event }) => [id, event.seq]);
       expect(seen).to.deep.equal([
         [operation.id, 2],
         [queued.id, 1],
       ]);
       await appendTo(database.db, { operation: queued, type: 'started' }, bus);
       await waitFor(() => client.messages.length === 3, { what: 'the live event' });
-      const last = client.messages.at(-1) as Message<OperationData>;
-      expect(last.data.operation).to.include({ id: queued.id, kind: 'server.stop' });
-      expect(last.data.event).to.include({ type: 'started', seq: 2, server_seq: 6 });
+      const last = operationData(client.messages).at(-1);
+      expect(last?.operation).to.include({ id: queued.id, kind: 'server.stop' });
+      expect(last?.event).to.include({ type: 'started', seq: 2, server_seq: 6 });
     });
 
     it('gives a cursor even where nothing is going on, so that a reconnect misses no short operation', async () => {
@@ -140,7 +144,7 @@ describe('realtime channels', () => {
       }
       const again = await connect(token);
       const { backlog } = await again.subscribe([channel], Object.fromEntries(client.cursors));
-      expect((backlog as Message<OperationData>[]).map(({ data }) => data.event.type)).to.deep.equal([
+      expect(operationData(backlog).map(({ event }) => event.type)).to.deep.equal([
         'accepted',
         'started',
         'succeeded',
@@ -158,8 +162,7 @@ describe('realtime channels', () => {
       expect(seqs(client.messages)).to.deep.equal([1, 2, 3, 4]);
     });
 
-    it('sends what is too long for the answer as messages after it, in order', async function () {
-      this.timeout(20_000);
+    it('sends what is too long for the answer as messages after it, in order', async () => {
       const { client, operation } = await stage();
       for (let n = 0; n < 450; n++) await appendTo(database.db, { operation });
       const { backlog } = await client.subscribe([`operation:${operation.id}`]);
@@ -221,7 +224,7 @@ describe('realtime channels', () => {
       const agent = await buildAgent(database.db);
       const client = await connect(api.signIn(admin));
       const { backlog } = await client.subscribe(['agents']);
-      expect(backlog.map(({ data }) => (data as { id: string }).id)).to.include(agent.id);
+      expect(agentData(backlog).map(({ id }) => id)).to.include(agent.id);
       await agent.update({ status: 'offline' });
       bus.publish('agent-status', { agent_id: agent.id });
       bus.publish('agent-status', { agent_id: agent.id });
@@ -229,12 +232,10 @@ describe('realtime channels', () => {
       await agent.update({ status: 'online' });
       bus.publish('agent-status', { agent_id: agent.id });
       await waitFor(() => client.messages.length > backlog.length + 1, { what: 'the second change' });
-      const live = client.messages
-        .slice(backlog.length)
-        .map(({ type, data }) => [type, (data as { status: string }).status]);
-      expect(live).to.deep.equal([
-        ['agent_status', 'offline'],
-        ['agent_status', 'online'],
+      const changes = agentData(client.messages.slice(backlog.length));
+      expect(changes.map(({ id, status }) => [id, status])).to.deep.equal([
+        [agent.id, 'offline'],
+        [agent.id, 'online'],
       ]);
 
       const user = await connect(api.signIn(await buildUser(database.db)));
@@ -253,7 +254,7 @@ describe('realtime channels', () => {
     const { client, server, operation } = await stage();
     const channels = [`operation:${operation.id}`, `server:${server.id}:operations`];
     await client.subscribe(channels);
-    const left = await client.socket.emitWithAck('unsubscribe', { channels: channels.slice(0, 1) });
+    const left = await client.unsubscribe(channels.slice(0, 1));
     expect(left).to.deep.equal({ unsubscribed: channels.slice(0, 1) });
     await appendTo(database.db, { operation }, bus);
     await waitFor(() => client.messages.length === 1, { what: 'the event on the other channel' });
