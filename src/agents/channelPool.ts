@@ -20,7 +20,7 @@ const CHANNEL_OPTIONS: ClientOptions = {
   'grpc.initial_reconnect_backoff_ms': 200,
   'grpc.max_reconnect_backoff_ms': 2_000,
   'grpc.client_idle_timeout_ms': 5 * 60_000,
-  // With the process-wide pool a channel opened afresh would get the very connection that we stopped trusting.
+  // In the process-wide pool a connection that we no longer trust lives on as long as another gateway uses it.
   'grpc.use_local_subchannel_pool': 1,
   // Agents are dialled directly, whatever HTTP_PROXY says.
   'grpc.enable_http_proxy': 0,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { expect } from 'chai';
 import pino from 'pino';
 import { WorkState, type WorkRequest } from '#proto/gen/agent.js';
@@ -134,6 +134,18 @@ describe('agent gateway', () => {
       await waitFor(() => sockets.size === 0, { what: 'the sockets to be closed' });
       silent.close();
     });
+  });
+
+  it('gives up a connection that died without a word after one deadline, and needs no second', async () => {
+    const agent = await makeAgent();
+    const relay = await startForgetfulRelay(agent.port);
+    const address = { ...agent.address, port: relay.port };
+    await gateway.ping(address);
+    relay.forgetConnections();
+    expect(await rejectionCode(gateway.ping(address, { deadlineMs: 200 }))).to.equal('agent-timeout');
+    await gateway.ping(address, { deadlineMs: 1_000 });
+    await gateway.close();
+    relay.close();
   });
 
   describe('errors', () => {
@@ -305,6 +317,26 @@ const START = {
 
 function makeGateway(options: { maxChannels?: number } = {}): AgentGateway {
   return createGrpcGateway({ logger: pino({ level: 'silent' }), defaultDeadlineMs: 5_000, ...options });
+}
+
+/** Like a router that restarts: what was connected before hears nothing any more, what comes after works. */
+async function startForgetfulRelay(target: number) {
+  const sockets = new Set<Socket>();
+  const server = createServer(client => {
+    const upstream = connect(target, '127.0.0.1');
+    for (const socket of [client, upstream]) sockets.add(socket.on('error', () => socket.destroy()));
+    client.pipe(upstream).pipe(client);
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const bound = server.address();
+  return {
+    port: typeof bound === 'object' && bound !== null ? bound.port : 0,
+    forgetConnections: () => sockets.forEach(socket => socket.unpipe().pause()),
+    close() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
 }
 
 function addressAt(port: number, tls_mode: AgentAddress['tls_mode']): AgentAddress {
