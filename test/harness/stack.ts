@@ -11,10 +11,11 @@ import { createOperations } from '#src/operations/createOperations.js';
 import type { Operations } from '#src/operations/operations.js';
 import { deriveSecretKey, sealSecret } from '#src/security/secretBox.js';
 import { openCore, type Core } from '#processes/parts/core.js';
-import { installTemporalRuntime, startWorker } from '#processes/parts/worker.js';
+import { startWorker } from '#processes/parts/worker.js';
 import { buildAgent } from '../build.js';
 import type { FakeAgent } from '../fakeAgent.js';
 import { createTestDatabase } from './database.js';
+import './quietTemporal.js';
 import { createTestNamespace } from './temporal.js';
 import { waitFor } from './waitFor.js';
 import { withWorkflowCode } from './workflowCode.js';
@@ -34,9 +35,6 @@ export interface TestStack {
   restartWorker(): Promise<void>;
   stop(): Promise<void>;
 }
-
-// Temporal's own lines as well go where the logger says: nowhere, unless asked for.
-installTemporalRuntime(createLogger({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent', name: 'temporal' }));
 
 const LOG_LEVEL = process.env['TEST_LOG_LEVEL'] ?? 'silent';
 

@@ -1,0 +1,128 @@
+/**
+ * Records a history of every terminal path into `histories/<version>/`, for replay.test.ts. Run once per release that
+ * changes workflows: `node --import tsx test/replay/record.ts`. Recorded files are never changed: they stand for the
+ * operations that users have in flight when they upgrade.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { findOperation } from '#src/db/operationQueries.js';
+import type { OperationKind } from '#src/domain/operation.js';
+import { buildServer, buildUser } from '../build.js';
+import { neverReady, onStart, onStop, onWork, refuse, startFakeAgent, type FakeAgent } from '../fakeAgent.js';
+import { startTestStack, type TestStack } from '../harness/stack.js';
+import { waitFor } from '../harness/waitFor.js';
+import packageJson from '../../package.json' with { type: 'json' };
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const folder = fileURLToPath(new URL(`histories/${packageJson.version}/`, import.meta.url));
+
+const agent = await startFakeAgent();
+const stack = await startTestStack({ RECONCILE_INTERVAL: '1h', HEALTH_INTERVAL: '1h' });
+try {
+  await mkdir(folder, { recursive: true });
+  await recordAll(stack, agent);
+} finally {
+  await stack.stop();
+  await agent.stop();
+}
+// The embedded servers of the harness end with this process.
+process.exit(0);
+
+async function recordAll(
+  { db, operations, temporal, register, ended }: TestStack,
+  fake: FakeAgent,
+): Promise<void> {
+  const agentId = await register(fake);
+  const user = (await buildUser(db)).id;
+  const jar = { jar_url: 'http://127.0.0.1/server.jar', jar_sha256: 'a'.repeat(64) };
+  const newServer = async () => (await buildServer(db, { user_id: user, agent_id: agentId, ...jar })).id;
+  const request = async (kind: OperationKind, server: string) =>
+    (await operations.request({ kind, serverId: server, requestedBy: user, trigger: 'user' })).operation.id;
+  const run = async (kind: OperationKind, server: string) => {
+    const id = await request(kind, server);
+    await ended(id);
+    return id;
+  };
+  const save = async (name: string, workflowId: string) => {
+    const history = await temporal.workflow.getHandle(workflowId).fetchHistory();
+    // Stack traces name this machine's folders, which no replay looks at.
+    const json = historyToJSON(history).replaceAll(root, '');
+    await writeFile(`${folder}${name}.json`, `${json}\n`);
+    console.log(name);
+  };
+  const keep = (name: string, id: string) => save(name, `op:${id}`);
+  const started = (server: string) => waitFor(() => fake.effects.start[server], { what: 'the process' });
+
+  const plain = await newServer();
+  await keep('startServer-succeeded', await run('server.start', plain));
+  await keep('restartServer-succeeded', await run('server.restart', plain));
+  await keep('stopServer-succeeded', await run('server.stop', plain));
+  await keep('provisionServer-succeeded', await run('server.provision', plain));
+  await keep('killServer-succeeded', await run('server.kill', plain));
+  await keep('deleteServer-succeeded', await run('server.delete', plain));
+
+  fake.script(onStart({ endsWith: 'start-failed' }));
+  await keep('startServer-failed', await run('server.start', await newServer()));
+  await keep('restartServer-failed', await run('server.restart', await newServer()));
+  fake.clearScript();
+  fake.script(onWork('provision', { endsWith: 'checksum-mismatch' }));
+  await keep('provisionServer-failed', await run('server.provision', await newServer()));
+  fake.clearScript();
+
+  fake.script(neverReady());
+  const cancelled = await newServer();
+  const cancelledStart = await request('server.start', cancelled);
+  await started(cancelled);
+  await operations.cancel(cancelledStart, { userId: user });
+  await ended(cancelledStart);
+  await keep('startServer-cancelled', cancelledStart);
+
+  const raced = await newServer();
+  const racedStart = await request('server.start', raced);
+  await started(raced);
+  await run('server.stop', raced);
+  await keep('startServer-superseded', racedStart);
+  fake.clearScript();
+
+  const hung = await newServer();
+  await run('server.start', hung);
+  fake.script(onStop({ afterMs: 60_000 }));
+  const hungStop = await request('server.stop', hung);
+  await waitFor(async () => (await findOperation(db, hungStop))?.state === 'running', { what: 'the stop' });
+  await run('server.kill', hung);
+  await ended(hungStop);
+  await keep('stopServer-superseded', hungStop);
+  fake.clearScript();
+
+  const stubborn = await newServer();
+  await run('server.start', stubborn);
+  fake.script(onStop({ endsWith: 'stop-failed' }));
+  await keep('stopServer-failed', await run('server.stop', stubborn));
+  fake.clearScript();
+
+  fake.script(
+    neverReady(),
+    onStop({ endsWith: 'stop-failed' }),
+    refuse('agent-failed', { method: 'cancelWork' }),
+  );
+  const resting = await newServer();
+  const restingStart = await request('server.start', resting);
+  await started(resting);
+  await operations.cancel(restingStart, { userId: user });
+  const rests = () => findOperation(db, restingStart).then(op => op?.state === 'needs_operator');
+  await waitFor(rests, { timeoutMs: 30_000, what: 'the rest' });
+  await keep('startServer-resting', restingStart);
+  fake.clearScript();
+  await operations.resolve(restingStart, { action: 'retry', note: 'mended', by: user });
+  await ended(restingStart);
+  await keep('startServer-resolved', restingStart);
+
+  await save('agentLink-following', 'agent-link:0');
+  for (const type of ['reconcile', 'healthSweep']) {
+    for await (const execution of temporal.workflow.list({ query: `WorkflowType = '${type}'` })) {
+      await save(`${type}-completed`, execution.workflowId);
+      break;
+    }
+  }
+}
