@@ -6,7 +6,7 @@ import helmet from 'koa-helmet';
 import { deriveSecretKey, openSecret, sealSecret } from '#src/security/secretBox.js';
 import { createAuthenticate } from './authenticate.js';
 import { createLoginLimits } from './auth/loginLimits.js';
-import type { ApiState } from './context.js';
+import type { ApiContext, ApiState } from './context.js';
 import type { Api, ApiDeps } from './deps.js';
 import { accessLog } from './middleware/accessLog.js';
 import { fallback } from './middleware/fallback.js';
@@ -21,7 +21,8 @@ export type ApiApp = Koa<ApiState>;
 /** The whole REST API. Opens nothing and starts no timer; what it was given, it does not close. */
 export function createApp(deps: ApiDeps): ApiApp {
   const app: ApiApp = new Koa<ApiState>();
-  const router = createRouter(createApi(deps), ROUTES);
+  const api = createApi(deps);
+  const router = createRouter(ROUTES, (route, ctx) => route.serve(ctx, api));
   app.use(requestId(deps.logger));
   app.use(accessLog(deps.metrics));
   app.use(problems());
@@ -48,12 +49,15 @@ function createApi(deps: ApiDeps): Api {
 }
 
 /** Routes are mounted in their order, so a fixed path stands before the pattern that it fits. */
-export function createRouter(api: Api, routes: readonly Route[]): Router<ApiState> {
+export function createRouter(
+  routes: readonly Route[],
+  serve: (route: Route, ctx: ApiContext) => Promise<void>,
+): Router<ApiState> {
   const router = new Router<ApiState>();
   for (const route of routes) {
-    router.register(route.path, [route.method], async ctx => {
+    router.register(route.path, [route.method], ctx => {
       ctx.state.route = route.path;
-      await route.serve(ctx, api);
+      return serve(route, ctx);
     });
   }
   return router;

@@ -1,0 +1,124 @@
+import { readFile } from 'node:fs/promises';
+import { Ajv2020, type AnySchema } from 'ajv/dist/2020.js';
+import addFormats from 'ajv-formats';
+import { expect } from 'chai';
+import { ERRORS } from '#src/domain/errors.js';
+import { createRouter } from '#src/http/app.js';
+import { buildOpenApi } from '#src/http/openApi.js';
+import { ROUTES } from '#src/http/routes.js';
+import { errorTable, openApiFile } from '#processes/gen/apiDocs.js';
+
+const document = buildOpenApi(ROUTES);
+const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ path, method, operation: asRecord(operation) })),
+);
+
+function asRecord(value: unknown): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) throw new Error('not an object');
+  return { ...value };
+}
+
+describe('the routes and their description', () => {
+  it('what the router mounts is what is documented, each with a rule, a summary and a name of its own', () => {
+    const router = createRouter(ROUTES, () => Promise.resolve());
+    const mounted = router.stack.flatMap(layer =>
+      layer.methods
+        .filter(method => method !== 'HEAD')
+        .map(method => `${method} ${String(layer.path).replace(/:(\w+)/g, '{$1}')}`),
+    );
+    const documented = operations.map(({ path, method }) => `${method.toUpperCase()} ${path}`);
+    expect(documented).to.have.members(mounted);
+    for (const { operation, path } of operations) {
+      expect(operation['x-rule'], path).to.be.a('string').and.not.equal('');
+      expect(operation['summary'], path).to.be.a('string').and.not.equal('');
+    }
+    const names = operations.map(({ operation }) => operation['operationId']);
+    expect(new Set(names).size).to.equal(names.length);
+  });
+
+  it('a fixed path stands before the pattern that it fits', () => {
+    for (const [i, { method, path }] of ROUTES.entries()) {
+      const pattern = new RegExp(`^${path.replace(/:\w+/g, '[^/]+')}$`);
+      const later = ROUTES.slice(i + 1).filter(route => route.method === method && pattern.test(route.path));
+      expect(
+        later.map(route => route.path),
+        path,
+      ).to.deep.equal([]);
+    }
+  });
+
+  it('every path parameter is described, and no other', () => {
+    for (const { path, operation } of operations) {
+      const parameters = Array.isArray(operation['parameters']) ? operation['parameters'].map(asRecord) : [];
+      const described = parameters.filter(parameter => parameter['in'] === 'path').map(({ name }) => name);
+      expect(described, path).to.have.members([...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name));
+    }
+  });
+
+  it('every schema is valid JSON Schema 2020-12, and its examples fit it', function () {
+    this.timeout(20_000);
+    const ajv = new Ajv2020({ strict: true, allErrors: true, strictTypes: false, strictRequired: false });
+    addFormats.default(ajv);
+    ajv.addKeyword('components');
+    ajv.addSchema({ $id: 'api', components: document.components } as AnySchema);
+    const anchored: unknown = JSON.parse(
+      JSON.stringify(document).replaceAll('"#/components/', '"api#/components/'),
+    );
+    const seen = new Set<string>();
+    visitSchemas(anchored, (schema, where) => {
+      const text = JSON.stringify(schema);
+      if (seen.has(text)) return;
+      seen.add(text);
+      const validate = ajv.compile(schema);
+      const examples: unknown[] = Array.isArray(schema['examples']) ? schema['examples'] : [];
+      for (const example of examples)
+        expect(validate(example), `${where}: ${JSON.stringify(example)}`).to.equal(true);
+    });
+    expect(seen.size).to.be.at.least(60);
+  });
+
+  it('every answer that is JSON has a schema, every refusal is a problem, and 401 is there where a token is needed', () => {
+    for (const { path, method, operation } of operations) {
+      const responses = asRecord(operation['responses']);
+      const needsToken = operation['x-rule'] !== 'anyone';
+      expect('401' in responses || !needsToken, `${method} ${path}`).to.equal(true);
+      for (const [status, response] of Object.entries(responses)) {
+        const { content } = asRecord(response);
+        if (status === '204' || status === '302') continue;
+        const types = Object.keys(asRecord(content));
+        if (Number(status) >= 400 && status !== '503')
+          expect(types, `${method} ${path} ${status}`).to.deep.equal(['application/problem+json']);
+        for (const type of types) expect(asRecord(asRecord(content)[type]), path).to.have.property('schema');
+      }
+    }
+  });
+
+  it('docs, table and routes know the same error codes', () => {
+    const table = errorTable();
+    for (const code of Object.keys(ERRORS)) expect(table).to.include(`| \`${code}\` |`);
+    const inTable = [...table.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, code]) => code);
+    expect(inTable).to.have.members(Object.keys(ERRORS));
+    const problem = asRecord(asRecord(document.components.schemas['Problem'])['properties']);
+    expect(asRecord(problem['code'])['enum']).to.deep.equal(Object.keys(ERRORS));
+  });
+
+  it('the committed documents are what the code says', async () => {
+    expect(await readFile('docs/generated/openapi.json', 'utf8')).to.equal(openApiFile());
+    expect(await readFile('docs/generated/errors.md', 'utf8')).to.equal(errorTable());
+  });
+});
+
+/** Every schema of the document: those of components, bodies, parameters and answers. */
+function visitSchemas(
+  node: unknown,
+  visit: (schema: Record<string, unknown>, where: string) => void,
+  where = '#',
+): void {
+  if (typeof node !== 'object' || node === null) return;
+  for (const [key, value] of Object.entries(node)) {
+    if (key === 'schema') visit(asRecord(value), `${where}/${key}`);
+    else if (key === 'schemas')
+      for (const [name, schema] of Object.entries(asRecord(value))) visit(asRecord(schema), name);
+    else visitSchemas(value, visit, `${where}/${key}`);
+  }
+}
