@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { Client as GrpcClient, credentials } from '@grpc/grpc-js';
 import { lockFile } from './fileLock.js';
 import { isFree, LOOPBACK, pickPort } from './ports.js';
 import type { Escalation } from './processTable.js';
@@ -11,6 +12,9 @@ import { defaultCacheDir, type Say } from './tools.js';
 const DEFAULT_PORT = 7233;
 const DEFAULT_UI_PORT = 8233;
 const READY_TIMEOUT_MS = 60_000;
+const PROBE_DEADLINE_MS = 2000;
+/** The first probes come before the port opens; gRPC would then wait a second and more before it tries again. */
+const QUICK_RECONNECT = { 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 50 };
 /** SQLite keeps what was committed whatever ends the server, so politeness need not last. */
 const STOP_BY: Escalation = [
   ['SIGTERM', 2500],
@@ -85,8 +89,14 @@ export async function startTemporal(options: Options): Promise<EmbeddedTemporal>
     });
     void service.exited.then(() => lock.release());
     const address = `${LOOPBACK}:${port}`;
-    const probe = await namespaceProbe(address, namespace);
-    await untilReady(service, probe, { name: 'Temporal', timeoutMs: READY_TIMEOUT_MS, signal, logFile });
+    const client = new GrpcClient(address, credentials.createInsecure(), QUICK_RECONNECT);
+    const probe = () => describeNamespace(client, namespace);
+    await untilReady(service, probe, {
+      name: 'Temporal',
+      timeoutMs: READY_TIMEOUT_MS,
+      signal,
+      logFile,
+    }).finally(() => client.close());
     return { ...service, address, port, uiPort, uiUrl: `http://${LOOPBACK}:${uiPort}`, namespace };
   } catch (error) {
     lock.release();
@@ -125,18 +135,22 @@ async function choose(given: number | undefined, usual: number): Promise<number>
   return given;
 }
 
-/** A real call: the port opens well before the namespace can be used. */
-async function namespaceProbe(address: string, namespace: string): Promise<() => Promise<boolean>> {
-  const { Connection } = await import('@temporalio/client');
-  return async () => {
-    const connection = await Connection.connect({ address, connectTimeout: 1000 });
-    try {
-      await connection.withDeadline(Date.now() + 2000, () =>
-        connection.workflowService.describeNamespace({ namespace }),
-      );
-      return true;
-    } finally {
-      await connection.close();
-    }
-  };
+/**
+ * A real call, since the port opens well before the namespace can be used. Spoken with bare gRPC: the SDK's client
+ * would cost this process, which only watches others, 50 MB and a second of loading.
+ */
+function describeNamespace(client: GrpcClient, namespace: string): Promise<boolean> {
+  const request = Buffer.from(namespace);
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(
+      '/temporal.api.workflowservice.v1.WorkflowService/DescribeNamespace',
+      // DescribeNamespaceRequest { string namespace = 1; } with a length of two bytes, enough for any name
+      (name: Buffer) =>
+        Buffer.concat([Buffer.from([0x0a, (name.length & 0x7f) | 0x80, name.length >> 7]), name]),
+      (answer: Buffer) => answer,
+      request,
+      { deadline: Date.now() + PROBE_DEADLINE_MS },
+      error => (error ? reject(error) : resolve(true)),
+    );
+  });
 }
