@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
 import {
   DefaultLogger,
+  makeTelemetryFilterString,
   Runtime,
   Worker,
   type NativeConnection,
@@ -75,7 +76,13 @@ interface Wiring extends WorkerPart {
 
 /** Once per process, before anything else of Temporal: signals are the shutdown's, and log lines the logger's. */
 export function installTemporalRuntime(logger: Logger): void {
-  Runtime.install({ shutdownSignals: [], logger: runtimeLogger(logger) });
+  Runtime.install({
+    shutdownSignals: [],
+    logger: runtimeLogger(logger),
+    telemetryOptions: {
+      logging: { forward: {}, filter: makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' }) },
+    },
+  });
 }
 
 async function run(
