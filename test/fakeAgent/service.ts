@@ -17,6 +17,7 @@ import type { FakeMethod, Script } from './script.js';
 import type { FakeServers } from './servers.js';
 
 const CALLS_KEPT = 1_000;
+const ANSWERS_KEPT = 10_000;
 const COMMAND_BYTES_MAX = 4_095;
 
 export interface RecordedCall {
@@ -114,7 +115,10 @@ export class FakeService {
     if (servers.snapshot(serverId).state !== ProcessState.RUNNING) throw new Fault('server-not-running');
     servers.runCommand(serverId, command);
     const answer = { success: true, message: '', output: '' };
-    if (key !== '/') this.#answered.set(key, answer);
+    if (key === '/') return answer;
+    this.#answered.set(key, answer);
+    const [oldest] = this.#answered.keys();
+    if (this.#answered.size > ANSWERS_KEPT && oldest !== undefined) this.#answered.delete(oldest);
     return answer;
   }
 
