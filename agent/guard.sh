@@ -19,6 +19,13 @@ start_ticks() {
   ticks=${20}
 }
 
+# True once the JVM has ended, whether or not the shell has reaped it.
+jvm_ended() {
+  read -r stat <"/proc/$jvm/stat" || return 0
+  stat=${stat##*) }
+  [ "${stat%% *}" = Z ]
+} 2>/dev/null
+
 # True when a lease exists and does not cover this moment. An unreadable or foreign lease counts as expired.
 lease_expired() {
   [ -f "$state/lease" ] || return 1
@@ -57,8 +64,9 @@ guard() {
   stage=playing
   while :; do
     sleep 1 3>&- 9>&- &
-    wait $!
-    kill -0 "$jvm" 2>/dev/null || break
+    # Asked before and after: a JVM that ends while the shell is not in `wait` wakes nobody.
+    jvm_ended || wait $!
+    jvm_ended && break
     tell_time
     [ $stage != playing ] || lease_expired || continue
     case $stage in

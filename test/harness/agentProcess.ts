@@ -116,18 +116,22 @@ async function launch(
   child.stdout?.on('data', collect);
   child.stderr?.on('data', collect);
   const exited = new Promise<void>(resolve => child.once('close', () => resolve()));
-
-  const bound = await waitFor(
-    () => {
-      if (child.exitCode !== null) throw new Error(`the agent ended with ${child.exitCode}: ${output}`);
-      return /"address":"127\.0\.0\.1:(\d+)"/.exec(output)?.[1];
-    },
-    { timeoutMs: 30_000, what: 'the agent to listen' },
-  ).catch(async (error: unknown) => {
+  const died = exited.then(() => {
+    throw new Error(`the agent ended with ${child.exitCode ?? child.signalCode}: ${output}`);
+  });
+  const listens = waitFor(() => /"address":"127\.0\.0\.1:(\d+)"/.exec(output)?.[1], {
+    timeoutMs: 30_000,
+    what: 'the agent to listen',
+  });
+  died.catch(() => undefined); // of no interest once it listens
+  let bound: string;
+  try {
+    bound = await Promise.race([listens, died]);
+  } catch (error) {
     child.kill('SIGKILL');
     await exited;
     throw error;
-  });
+  }
   return { child, pid: child.pid ?? 0, port: Number(bound), exited, logs: () => output };
 }
 

@@ -293,7 +293,7 @@ describe('agent under faults', function () {
         () => undefined,
         (reason: unknown) => reason,
       );
-      expect(String(error instanceof Error ? error.cause : error)).to.include('ended with 75');
+      expect(String(error)).to.include('ended with 75');
     });
   });
 
