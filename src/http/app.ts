@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import cors from '@koa/cors';
-import Router from '@koa/router';
+import { Router } from '@koa/router';
 import Koa from 'koa';
 import helmet from 'koa-helmet';
 import { deriveSecretKey, openSecret, sealSecret } from '#src/security/secretBox.js';

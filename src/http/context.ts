@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import type { ParameterizedContext } from 'koa';
 import type { Logger } from '#src/observability/logger.js';
 
@@ -7,6 +8,8 @@ export interface ApiState {
   log: Logger;
   /** The template of the route that answered, for metrics: paths with ids would be a label each. */
   route?: string;
+  /** For koa-jwt. */
+  secret?: KeyObject;
   /** What koa-jwt read from the token. */
   claims?: unknown;
   /** Who asked, once known; for the log. */

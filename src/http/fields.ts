@@ -1,4 +1,5 @@
 import Joi from 'joi';
+import { AppError } from '#src/domain/errors.js';
 
 /**
  * The building blocks of all schemas. In bodies a number is a number and a boolean a boolean (`strict`); query strings
@@ -31,14 +32,22 @@ export const pathlessLine = () =>
     );
 
 /** Fields of the resource that a client sends back with the rest and that are none of its business. */
-export function readOnly<K extends string>(...names: readonly K[]): Record<K, Joi.Schema> {
+export function readOnly(...names: readonly string[]): Record<string, Joi.Schema> {
   const field = Joi.any().strip().description('Read-only: ignored');
-  return Object.fromEntries(names.map(name => [name, field])) as Record<K, Joi.Schema>;
+  return Object.fromEntries(names.map(name => [name, field]));
 }
 
 export const idParams = Joi.object<{ id: string }, true>({ id: uuid().required() });
 
+/** The `:id` of a path, for gates, which look before the input is parsed. Rejects with `invalid-request`. */
+export function readId(params: unknown, ofWhat: string): string {
+  const parsed = idParams.validate(params);
+  if (!parsed.error) return parsed.value.id;
+  const message = `The id of ${ofWhat} is a UUID`;
+  throw new AppError('invalid-request', { detail: message, errors: [{ path: 'params.id', message }] });
+}
+
 /** The name under which a schema is one component of the OpenAPI document; `components` in openapi.ts reads it. */
-export function named<T extends Joi.Schema>(name: string, schema: T): T {
-  return schema.meta({ component: name }) as T;
+export function named<T extends Joi.AnySchema>(name: string, schema: T): T {
+  return schema.meta({ component: name });
 }

@@ -25,11 +25,11 @@ function refine(described: JsonSchema, json: JsonSchema, components: Components)
       }),
     );
   }
-  const [item]: unknown[] = Array.isArray(described['items']) ? described['items'] : [];
+  const item = listOf(described['items'])[0];
   if (isObject(item) && isObject(json['items'])) refined['items'] = refine(item, json['items'], components);
   // joi lists null among the types and forgets it among the values.
-  if (Array.isArray(json['enum']) && Array.isArray(json['type']) && json['type'].includes('null')) {
-    refined['enum'] = [...json['enum'], null];
+  if (Array.isArray(json['enum']) && listOf(json['type']).includes('null')) {
+    refined['enum'] = [...listOf(json['enum']), null];
   }
   if (json['format'] === 'ip') {
     delete refined['format'];
@@ -43,10 +43,9 @@ function refine(described: JsonSchema, json: JsonSchema, components: Components)
 /** Which keys need one another: joi checks them and says nothing about it in its JSON Schema. */
 function dependenciesOf(described: JsonSchema): JsonSchema {
   const json: JsonSchema = {};
-  const dependencies: unknown[] = Array.isArray(described['dependencies']) ? described['dependencies'] : [];
-  for (const dependency of dependencies) {
-    if (!isObject(dependency) || !Array.isArray(dependency['peers'])) continue;
-    const peers: unknown[] = dependency['peers'];
+  for (const dependency of listOf(described['dependencies'])) {
+    if (!isObject(dependency)) continue;
+    const peers = listOf(dependency['peers']);
     const oneRequired = peers.map(peer => ({ required: [peer] }));
     if (dependency['rel'] === 'or') json['anyOf'] = oneRequired;
     if (dependency['rel'] === 'xor') json['oneOf'] = oneRequired;
@@ -60,8 +59,7 @@ function dependenciesOf(described: JsonSchema): JsonSchema {
 }
 
 function asComponent(described: JsonSchema, json: JsonSchema, components: Components): JsonSchema {
-  const metas: unknown[] = Array.isArray(described['metas']) ? described['metas'] : [];
-  for (const meta of metas) {
+  for (const meta of listOf(described['metas'])) {
     if (!isObject(meta) || typeof meta['component'] !== 'string') continue;
     components[meta['component']] = json;
     return { $ref: `#/components/schemas/${meta['component']}` };
@@ -71,4 +69,8 @@ function asComponent(described: JsonSchema, json: JsonSchema, components: Compon
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function listOf(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
 }

@@ -133,11 +133,11 @@ function successOf({ success }: Route, schemas: Components) {
     ...(success.headers && { headers: describeHeaders(success.headers) }),
     ...(content && { content }),
   });
-  const others = Object.entries(success.otherStatuses ?? {}).map(([status, text]) => [status, answer(text)]);
-  return {
-    [success.status]: answer(success.description ?? STATUS_TEXT[success.status]),
-    ...Object.fromEntries(others),
+  const statuses = {
+    [success.status]: success.description ?? STATUS_TEXT[success.status],
+    ...success.otherStatuses,
   };
+  return Object.fromEntries(Object.entries(statuses).map(([status, text]) => [status, answer(text)]));
 }
 
 const STATUS_TEXT = {

@@ -72,7 +72,7 @@ export function pageHeaders(
     if (byPage) query.set('page', String(Math.floor(start / limit) + 1));
     else query.set('offset', String(start));
     query.set(byPage ? 'per_page' : 'limit', String(limit));
-    return `<${url.path}?${query}>; rel="${rel}"`;
+    return `<${url.path}?${query.toString()}>; rel="${rel}"`;
   };
   const last = Math.max(0, Math.ceil(total / limit) - 1) * limit;
   const links = [link('first', 0)];

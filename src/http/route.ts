@@ -86,7 +86,8 @@ export interface Route extends Required<Omit<RouteDocs, 'outsideBase' | 'descrip
   serve(ctx: ApiContext, api: Api): Promise<void>;
 }
 
-const NOTHING = Joi.object({});
+/** Where a route names no schema: takes `{}` alone. Typed so that the handler sees an unknown there. */
+const NOTHING = Joi.object<never>().pattern(Joi.string(), Joi.forbidden());
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
 
 /**
@@ -147,14 +148,13 @@ function inputErrors(takesBody: boolean, idempotent = false): ErrorCode[] {
 }
 
 function parse<T>(schema: ObjectSchema<T>, input: unknown, where: 'params' | 'query' | 'body'): T {
-  const { value, error } = schema.validate(input ?? {}, {
-    abortEarly: false,
-    errors: { wrap: { label: false } },
-  });
-  if (!error) return value;
-  const errors = error.details.map(({ path, message }) => ({ path: [where, ...path].join('.'), message }));
-  const [first] = errors;
-  throw new AppError('invalid-request', { detail: first?.message ?? error.message, errors });
+  const parsed = schema.validate(input ?? {}, { abortEarly: false, errors: { wrap: { label: false } } });
+  if (!parsed.error) return parsed.value;
+  const errors = parsed.error.details.map(({ path, message }) => ({
+    path: [where, ...path].join('.'),
+    message,
+  }));
+  throw new AppError('invalid-request', { detail: errors[0]?.message ?? parsed.error.message, errors });
 }
 
 function readIdempotencyKey(ctx: ApiContext): string | undefined {

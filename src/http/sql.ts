@@ -24,7 +24,7 @@ export class SqlFilter {
     this.where(`(${columns.map(column => `${column} ILIKE ${pattern}`).join(' OR ')})`);
   }
 
-  toString(): string {
+  get sql(): string {
     return this.#conditions.join(' AND ');
   }
 }

@@ -24,6 +24,7 @@ export interface ApiAnswer {
 }
 
 export interface ApiCall {
+  /** Sent as JSON, unless it is a text or bytes. */
   body?: unknown;
   headers?: Record<string, string>;
   /** A token, or null for none. */
@@ -147,6 +148,30 @@ export function textAt(answer: ApiAnswer, path: string): string {
   throw new Error(`no text at ${path} of the answer ${answer.status} ${JSON.stringify(answer.body)}`);
 }
 
+/** The body of a resource. */
+export function objectOf({ body }: ApiAnswer): Record<string, unknown> {
+  if (typeof body === 'object' && body !== null && !Array.isArray(body)) return { ...body };
+  throw new Error(`no object in the answer: ${JSON.stringify(body)}`);
+}
+
+/** The rows of a list. */
+export function rowsOf({ body }: ApiAnswer): Record<string, unknown>[] {
+  if (Array.isArray(body))
+    return body.map((row: unknown) => objectOf({ status: 0, headers: new Headers(), body: row }));
+  throw new Error(`no list in the answer: ${JSON.stringify(body)}`);
+}
+
+/** `404 not-found`, or the bare status of an answer that is no problem. */
+export function codeOf(answer: ApiAnswer): string {
+  const code = valueAt(answer, 'code');
+  return typeof code === 'string' ? `${answer.status} ${code}` : String(answer.status);
+}
+
+/** Texts and bytes go out as they are, all else as JSON. */
+function isSent(body: unknown): body is string | Buffer {
+  return typeof body === 'string' || Buffer.isBuffer(body);
+}
+
 function sender(url: string, defaultToken: string | null): Send {
   return async (route, { body, headers = {}, token = defaultToken } = {}) => {
     const [method = 'GET', path = '/'] = route.split(' ');
@@ -158,7 +183,7 @@ function sender(url: string, defaultToken: string | null): Send {
         ...(body !== undefined && { 'Content-Type': 'application/json' }),
         ...headers,
       },
-      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      ...(body !== undefined && { body: isSent(body) ? body : JSON.stringify(body) }),
     });
     const text = await answer.text();
     const isJson = answer.headers.get('content-type')?.includes('json') ?? false;

@@ -5,6 +5,7 @@ import { rows } from '#src/db/sql.js';
 import { ROUTES } from '#src/http/routes.js';
 import { buildAgent, buildOperation, buildServer } from '#test/build.js';
 import {
+  rowsOf,
   startTestApi,
   textAt,
   valueAt,
@@ -20,12 +21,12 @@ describe('who may do what', function () {
   let api: TestApi;
   let agentId: string;
   const people = new Map<Who, ApiUser>();
-  const membership: Partial<Record<Who, Permission[]>> = {
-    viewer: ['console.read', 'console.write', 'power', 'settings', 'members'],
-    player: [],
-    reader: ['console.read'],
-    operator: ['console.read', 'console.write', 'power', 'settings'],
-  };
+  const membership = new Map<Who, Permission[]>([
+    ['viewer', ['console.read', 'console.write', 'power', 'settings', 'members']],
+    ['player', []],
+    ['reader', ['console.read']],
+    ['operator', ['console.read', 'console.write', 'power', 'settings']],
+  ]);
 
   before(async () => {
     api = await startTestApi();
@@ -45,12 +46,12 @@ describe('who may do what', function () {
 
   async function sharedServer(): Promise<string> {
     const server = await buildServer(api.db, { user_id: person('owner').id, agent_id: agentId });
-    for (const [who, permissions] of Object.entries(membership)) {
+    for (const [who, permissions] of membership) {
       await rows(
         api.db,
         'INSERT INTO server_members (server_id, user_id, permissions) VALUES ($1, $2, $3) RETURNING server_id',
         {
-          bind: [server.id, person(who as Who).id, permissions],
+          bind: [server.id, person(who).id, permissions],
         },
       );
     }
@@ -116,7 +117,7 @@ describe('who may do what', function () {
     it('are not in anyone’s lists but those who see them', async () => {
       const id = await sharedServer();
       const operation = await buildOperation(api.db, { server_id: id });
-      const ids = (answer: ApiAnswer) => (answer.body as { id: string }[]).map(row => row.id);
+      const ids = (answer: ApiAnswer) => rowsOf(answer).map(found => found['id']);
       for (const who of everyone.slice(1)) {
         const { send } = person(who);
         const sees = who !== 'stranger';
@@ -157,9 +158,7 @@ describe('who may do what', function () {
       expect(cancelled.headers.get('location')).to.equal(`/api/v1${path}`);
       expect(valueAt(await send(`POST ${path}/cancel`), 'code')).to.equal('operation-finished');
       const events = await send(`GET ${path}/events`);
-      expect(
-        (events.body as { seq: number; type: string }[]).map(({ seq, type }) => `${seq} ${type}`),
-      ).to.include.members(['1 accepted']);
+      expect(rowsOf(events).map(({ seq, type }) => [seq, type])).to.deep.include([1, 'accepted']);
     });
 
     it('gives its events in pages that leave nothing out', async () => {
@@ -167,12 +166,12 @@ describe('who may do what', function () {
       const started = await send(`POST /servers/${await sharedServer()}/start`);
       const path = `/operations/${textAt(started, 'id')}`;
       await send(`POST ${path}/cancel`);
-      const all = (await send(`GET ${path}/events`)).body as { seq: number }[];
-      const paged: number[] = [];
+      const all = rowsOf(await send(`GET ${path}/events`));
+      const paged: unknown[] = [];
       let next: string | undefined = `${path}/events?limit=1`;
       while (next !== undefined) {
         const page: ApiAnswer = await send(`GET ${next}`);
-        paged.push(...(page.body as { seq: number }[]).map(({ seq }) => seq));
+        paged.push(...rowsOf(page).map(({ seq }) => seq));
         next = /<\/api\/v1([^>]+)>/.exec(page.headers.get('link') ?? '')?.[1];
       }
       expect(paged).to.deep.equal(all.map(({ seq }) => seq));

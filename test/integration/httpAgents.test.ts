@@ -6,10 +6,11 @@ import { deriveSecretKey, sealSecret } from '#src/security/secretBox.js';
 import { buildAgent, buildServer } from '#test/build.js';
 import { hang, startFakeAgent, type FakeAgent } from '#test/fakeAgent.js';
 import {
+  codeOf,
+  objectOf,
   startTestApi,
   textAt,
   valueAt,
-  type ApiAnswer,
   type ApiUser,
   type TestApi,
 } from '#test/harness/api.js';
@@ -29,7 +30,6 @@ describe('agents', function () {
   });
   after(() => api.close());
 
-  const codeOf = (answer: ApiAnswer) => `${answer.status} ${String(valueAt(answer, 'code') ?? '')}`.trim();
   const input = (extra: object = {}) => ({
     agent_id: `fra-${randomUUID()}`,
     hostname: 'fra.example',
@@ -89,7 +89,7 @@ describe('agents', function () {
   it('take back the whole object with one thing changed', async () => {
     const made = await create({ zone: 'fra' });
     const path = `/agents/${textAt(made, 'id')}`;
-    const before = (await admin.send(`GET ${path}`)).body as object;
+    const before = objectOf(await admin.send(`GET ${path}`));
     const put = (change: object) => admin.send(`PUT ${path}`, { body: { ...before, ...change } });
     const moved = await put({ ip_address: '10.0.0.2', status: 'online', agent_id: 'another' });
     expect(moved.status).to.equal(200);
@@ -153,11 +153,9 @@ describe('agents', function () {
     const found = await user.send(`GET /agents?q=${zone}&status=error`);
     expect(found.body).to.have.length(1);
     expect(found.headers.get('x-total-count')).to.equal('1');
-    const { total, online, offline, error } = (await user.send('GET /agents/stats')).body as Record<
-      string,
-      number
-    >;
-    expect(total).to.equal((online ?? 0) + (offline ?? 0) + (error ?? 0));
+    const counts = objectOf(await user.send('GET /agents/stats'));
+    const [online, offline, error] = [counts['online'], counts['offline'], counts['error']].map(Number);
+    expect(counts['total']).to.equal((online ?? 0) + (offline ?? 0) + (error ?? 0));
     expect(error).to.be.at.least(1);
   });
 

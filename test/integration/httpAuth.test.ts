@@ -3,7 +3,7 @@ import { row, rows } from '#src/db/sql.js';
 import { hashToken } from '#src/security/tokens.js';
 import { buildUser, TEST_PASSWORD } from '#test/build.js';
 import { waitFor } from '#test/harness/waitFor.js';
-import { startTestApi, textAt, valueAt, type ApiAnswer, type TestApi } from '#test/harness/api.js';
+import { codeOf, objectOf, startTestApi, textAt, valueAt, type TestApi } from '#test/harness/api.js';
 
 describe('accounts and sessions', function () {
   this.timeout(20_000);
@@ -17,7 +17,6 @@ describe('accounts and sessions', function () {
     api.send('POST /auth/login', { body: { username, password } });
   const refresh = (token: string) => api.send('POST /auth/refresh', { body: { refresh_token: token } });
   const me = (token: string) => api.send('GET /auth/me', { token });
-  const codeOf = (answer: ApiAnswer) => `${answer.status} ${String(valueAt(answer, 'code') ?? '')}`.trim();
 
   describe('register', () => {
     it('makes a plain user who can sign in', async () => {
@@ -100,8 +99,8 @@ describe('accounts and sessions', function () {
       const unknown = await login('nobody-by-that-name', 'not it at all');
       expect(codeOf(wrong)).to.equal('401 invalid-credentials');
       expect(wrong.headers.get('www-authenticate')).to.match(/^Bearer/);
-      const { request_id: _one, ...said } = wrong.body as Record<string, unknown>;
-      const { request_id: _other, ...saidToo } = unknown.body as Record<string, unknown>;
+      const { request_id: _one, ...said } = objectOf(wrong);
+      const { request_id: _other, ...saidToo } = objectOf(unknown);
       expect(saidToo).to.deep.equal(said);
     });
 
@@ -171,7 +170,7 @@ describe('accounts and sessions', function () {
       const first = await signIn();
       const second = await refresh(textAt(first, 'refresh_token'));
       expect(second.status).to.equal(200);
-      expect(Object.keys(second.body as object)).to.have.members(Object.keys(first.body as object));
+      expect(Object.keys(objectOf(second))).to.have.members(Object.keys(objectOf(first)));
       expect(valueAt(second, 'refresh_token')).to.not.equal(valueAt(first, 'refresh_token'));
       const third = await refresh(textAt(second, 'refresh_token'));
       for (const answer of [first, second, third])
@@ -264,7 +263,7 @@ describe('accounts and sessions', function () {
       const user = await api.signUp();
       const mine = await user.send('GET /auth/me');
       const changed = await user.send('PUT /auth/me', {
-        body: { ...(mine.body as object), username: `${user.username}-2`, role: 'admin', is_active: false },
+        body: { ...objectOf(mine), username: `${user.username}-2`, role: 'admin', is_active: false },
       });
       expect(changed.status).to.equal(200);
       expect(changed.body).to.include({ username: `${user.username}-2`, role: 'user', is_active: true });

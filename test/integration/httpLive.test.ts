@@ -3,14 +3,7 @@ import { rows } from '#src/db/sql.js';
 import type { ServerRow } from '#src/db/types.js';
 import { buildAgent, buildServer } from '#test/build.js';
 import { hang, startFakeAgent, type FakeAgent } from '#test/fakeAgent.js';
-import {
-  startTestApi,
-  textAt,
-  valueAt,
-  type ApiAnswer,
-  type ApiUser,
-  type TestApi,
-} from '#test/harness/api.js';
+import { codeOf, startTestApi, textAt, valueAt, type ApiUser, type TestApi } from '#test/harness/api.js';
 
 describe('what is asked of a server’s agent', function () {
   this.timeout(20_000);
@@ -29,7 +22,6 @@ describe('what is asked of a server’s agent', function () {
     await api.close();
   });
 
-  const codeOf = (answer: ApiAnswer) => `${answer.status} ${String(valueAt(answer, 'code') ?? '')}`.trim();
   const build = (overrides: Partial<ServerRow> = {}) =>
     buildServer(api.db, { user_id: user.id, agent_id: fake.address.id, ...overrides });
 

@@ -6,7 +6,15 @@ import { Registry } from 'prom-client';
 import { connectDatabase } from '#src/db/connect.js';
 import { ERRORS } from '#src/domain/errors.js';
 import { checkReadiness } from '#src/http/system/probes.js';
-import { startTestApi, textAt, valueAt, type ApiUser, type TestApi } from '#test/harness/api.js';
+import {
+  codeOf,
+  rowsOf,
+  startTestApi,
+  textAt,
+  valueAt,
+  type ApiUser,
+  type TestApi,
+} from '#test/harness/api.js';
 
 describe('every request', function () {
   this.timeout(20_000);
@@ -67,7 +75,7 @@ describe('every request', function () {
 
   describe('body', () => {
     const post = (body: string | Buffer, headers: Record<string, string>) =>
-      fetch(`${api.url}/api/v1/auth/login`, { method: 'POST', body, headers });
+      api.send('POST /auth/login', { body, headers });
     const json = { 'Content-Type': 'application/json' };
 
     it('must be JSON: broken JSON, other types and scalars are told apart', async () => {
@@ -86,9 +94,7 @@ describe('every request', function () {
         ['', json, '400 invalid-request'],
       ];
       for (const [body, headers, expected] of cases) {
-        const answer = await post(body, headers);
-        const { code } = (await answer.json()) as { code: string };
-        expect(`${answer.status} ${code}`, String(body)).to.equal(expected);
+        expect(codeOf(await post(body, headers)), body).to.equal(expected);
       }
     });
 
@@ -111,7 +117,7 @@ describe('every request', function () {
         },
       });
       expect(refused.status).to.equal(400);
-      const { errors } = refused.body as { errors: { path: string }[] };
+      const errors = rowsOf({ ...refused, body: valueAt(refused, 'errors') });
       expect(errors.map(({ path }) => path)).to.have.members([
         'body.name',
         'body.port',

@@ -5,6 +5,9 @@ import { row, rows } from '#src/db/sql.js';
 import type { OperationRow, ServerRow } from '#src/db/types.js';
 import { buildAgent, buildServer, buildUser } from '#test/build.js';
 import {
+  codeOf,
+  objectOf,
+  rowsOf,
   startTestApi,
   textAt,
   valueAt,
@@ -28,7 +31,6 @@ describe('servers', function () {
   });
   after(() => api.close());
 
-  const codeOf = (answer: ApiAnswer) => `${answer.status} ${String(valueAt(answer, 'code') ?? '')}`.trim();
   const create = (body: object, headers: Record<string, string> = {}) =>
     user.send('POST /servers', { body, headers });
   const put = (id: string, body: object) => user.send(`PUT /servers/${id}`, { body });
@@ -223,7 +225,7 @@ describe('servers', function () {
         });
       }
     });
-    const names = (answer: ApiAnswer) => (answer.body as { name: string }[]).map(({ name }) => name);
+    const names = (answer: ApiAnswer) => rowsOf(answer).map(({ name }) => name);
 
     it('is a bare array of all, with the total, when no page is asked for', async () => {
       const all = await lister.send('GET /servers?sort=name');
@@ -233,7 +235,7 @@ describe('servers', function () {
 
     it('pages either way, with links that lead through all of it', async () => {
       for (const start of ['?sort=name&page=1&per_page=2', '?sort=name&limit=2']) {
-        const seen: string[] = [];
+        const seen: unknown[] = [];
         let path: string | undefined = `/servers${start}`;
         while (path !== undefined) {
           const page: ApiAnswer = await lister.send(`GET ${path}`);
@@ -265,7 +267,7 @@ describe('servers', function () {
   describe('change', () => {
     it('takes back the whole object with one thing changed, under either name', async () => {
       const { id } = await mine({ installed: true, version: '1.20.1', java_version: 17 });
-      const before = (await user.send(`GET /servers/${id}`)).body as object;
+      const before = objectOf(await user.send(`GET /servers/${id}`));
       const renamed = await put(id, { ...before, name: 'New name' });
       expect(renamed.status).to.equal(200);
       expect(renamed.body).to.include({ name: 'New name', java_version: '17', version: '1.20.1' });

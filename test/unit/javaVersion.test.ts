@@ -30,7 +30,8 @@ describe('the Java that a Minecraft version needs', () => {
     ['1.20.4.1', 21],
   ];
   for (const [version, java] of table) {
-    it(`${version || '(nothing)'} runs on Java ${java}`, () => expect(requiredJavaMajor(version)).to.equal(java));
+    it(`${version || '(nothing)'} runs on Java ${java}`, () =>
+      expect(requiredJavaMajor(version)).to.equal(java));
   }
 
   it('answers some Java for any text', () => {

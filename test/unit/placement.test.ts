@@ -87,7 +87,7 @@ describe('placement', () => {
           const winner = chooseAgent(candidates, request);
           const hasRoom = candidates.some(c => c.maxServers === null || c.servers < c.maxServers);
           expect(winner !== null).to.equal(hasRoom);
-          expect(chooseAgent([...candidates].reverse(), request)).to.equal(winner);
+          expect(chooseAgent(candidates.toReversed(), request)).to.equal(winner);
         },
       ),
     );

@@ -28,12 +28,12 @@ export async function listAgents(db: Database, query: AgentListQuery, page: Page
   const filter = new SqlFilter();
   filter.equals('a.status', query.status);
   filter.contains(['a.agent_id', 'a.hostname', 'a.zone'], query.q);
-  const total = await row<{ n: number }>(db, `SELECT count(*)::int AS n FROM agents a WHERE ${filter}`, {
+  const total = await row<{ n: number }>(db, `SELECT count(*)::int AS n FROM agents a WHERE ${filter.sql}`, {
     bind: [...filter.bind],
   });
   const found = await rows<AgentRow>(
     db,
-    `SELECT ${COLUMNS} FROM agents a WHERE ${filter} ${orderBy(query.sort, 'a')}
+    `SELECT ${COLUMNS} FROM agents a WHERE ${filter.sql} ${orderBy(query.sort, 'a')}
      LIMIT ${filter.value(page.limit)} OFFSET ${filter.value(page.offset)}`,
     { bind: filter.bind },
   );

@@ -1,5 +1,5 @@
 import type { Middleware } from 'koa';
-import type Router from '@koa/router';
+import type { Router } from '@koa/router';
 import { AppError } from '#src/domain/errors.js';
 import type { ApiState } from '../context.js';
 

@@ -2,7 +2,7 @@ import type { OperationView } from '#src/contracts/operation.js';
 import { findOperation } from '#src/db/operationQueries.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Api } from '../deps.js';
-import { idParams } from '../fields.js';
+import { readId } from '../fields.js';
 import { signedIn, type SignedIn } from '../gates.js';
 import type { Gate } from '../route.js';
 import { ACTION_OF_KIND, findVisibleServer, mayOn } from '../servers/policy.js';
@@ -37,11 +37,8 @@ export const onOwnOperation: Gate<OnOperation> = {
 };
 
 async function load(actor: SignedIn['actor'], params: unknown, api: Api) {
-  const { value, error } = idParams.validate(params);
-  if (error) throw new AppError('invalid-request', { detail: 'The id of an operation is a UUID' });
-  const operation = await findOperation(api.db, value.id);
-  const server =
-    operation?.server_id != null ? await findVisibleServer(api.db, operation.server_id, actor) : null;
+  const operation = await findOperation(api.db, readId(params, 'an operation'));
+  const server = operation?.server_id ? await findVisibleServer(api.db, operation.server_id, actor) : null;
   const visible = actor.role === 'admin' || server !== null || operation?.requested_by === actor.id;
   if (!operation || !visible) throw new AppError('not-found', { detail: 'There is no such operation' });
   return { actor, operation, server };

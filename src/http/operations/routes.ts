@@ -65,7 +65,7 @@ const events = defineRoute({
     const last = found.at(-1);
     if (!last || found.length < query.limit) return { body: found };
     const next = new URLSearchParams({ after_seq: String(last.seq), limit: String(query.limit) });
-    return { body: found, headers: { Link: `<${url.path}?${next}>; rel="next"` } };
+    return { body: found, headers: { Link: `<${url.path}?${next.toString()}>; rel="next"` } };
   },
 });
 

@@ -4,9 +4,7 @@ import type { ServerRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
 import type { OperationKind } from '#src/domain/operation.js';
 import { can, type Actor, type Permission, type ServerAction } from '#src/domain/permissions.js';
-import type { ApiContext } from '../context.js';
-import type { Api } from '../deps.js';
-import { idParams } from '../fields.js';
+import { readId } from '../fields.js';
 import { signedIn, type SignedIn } from '../gates.js';
 import type { Gate } from '../route.js';
 import { SERVER_COLUMNS, type VisibleServer } from './queries.js';
@@ -46,7 +44,7 @@ export function onServer(action: ServerAction): Gate<OnServer> {
     errors: [...signedIn.errors, 'not-found', ...(action === 'view' ? [] : (['forbidden'] as const))],
     async admit(ctx, api) {
       const actor = await api.authenticate(ctx);
-      const server = await loadServer(api.db, readId(ctx), actor);
+      const server = await loadServer(api.db, readId(ctx.params, 'a server'), actor);
       assertMay(actor, action, server);
       return { actor, server };
     },
@@ -64,7 +62,7 @@ export function onServerOrGone(action: ServerAction): Gate<SignedIn & { server: 
     errors: gate.errors,
     async admit(ctx, api) {
       const actor = await api.authenticate(ctx);
-      const server = await loadServer(api.db, readId(ctx), actor);
+      const server = await loadServer(api.db, readId(ctx.params, 'a server'), actor);
       if (server) assertMay(actor, action, server);
       return { actor, server };
     },
@@ -111,10 +109,4 @@ async function loadServer(db: Database, id: string, actor: Actor): Promise<Visib
     { bind: [id, actor.id] },
   );
   return found ?? null;
-}
-
-function readId(ctx: ApiContext): string {
-  const { value, error } = idParams.validate(ctx['params']);
-  if (error) throw new AppError('invalid-request', { detail: 'The id of a server is a UUID' });
-  return value.id;
 }

@@ -51,16 +51,20 @@ export async function listServers(
   const found = await rows<ListedServer>(
     db,
     `SELECT ${SERVER_COLUMNS} FROM servers s JOIN agents a ON a.id = s.agent_id
-     WHERE ${filter} ${orderBy(query.sort, 's')} LIMIT ${filter.value(page.limit)} OFFSET ${filter.value(page.offset)}`,
+     WHERE ${filter.sql} ${orderBy(query.sort, 's')} LIMIT ${filter.value(page.limit)} OFFSET ${filter.value(page.offset)}`,
     { bind: filter.bind },
   );
   // A page that is not full has told how many there are.
   if (found.length < page.limit && (found.length > 0 || page.offset === 0)) {
     return { rows: found, total: page.offset + found.length };
   }
-  const counted = await row<{ n: number }>(db, `SELECT count(*)::int AS n FROM servers s WHERE ${filter}`, {
-    bind,
-  });
+  const counted = await row<{ n: number }>(
+    db,
+    `SELECT count(*)::int AS n FROM servers s WHERE ${filter.sql}`,
+    {
+      bind,
+    },
+  );
   return { rows: found, total: counted?.n ?? 0 };
 }
 
