@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Config } from '#src/config.js';
 import { settings } from '#src/config/table.js';
-import type { LocalAgent } from './registerAgent.js';
+import type { LocalAgent } from './registerAgents.js';
 
 /** Where the parts of one `npm start` find each other. */
 export interface Places {
@@ -11,6 +11,8 @@ export interface Places {
   readonly apiPort: number;
   readonly jwtSecret: string;
   readonly workflowBundle: string | undefined;
+  /** Of this `npm start`; a restarted part keeps it. */
+  readonly startId: string;
 }
 
 /** For migrations and seeds: what we were given, and the database. */
@@ -32,6 +34,7 @@ export function appEnvironment(env: NodeJS.ProcessEnv, config: Config, places: P
     JWT_SECRET: places.jwtSecret,
     JWT_SECRET_FILE: '',
     AYMC_DATA_DIR: config.runtime.dataDir,
+    AYMC_START_ID: places.startId,
     AYMC_STOP_SERVERS_ON_EXIT: config.dev.stopServersOnExit ? '1' : '0',
     ...(places.workflowBundle === undefined ? {} : { AYMC_WORKFLOW_BUNDLE: places.workflowBundle }),
     ...(failover ? { FAILOVER_POLICY_DEFAULT: 'never' } : {}),

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { chmodSync, mkdirSync } from 'node:fs';
 import type { Config } from '#src/config.js';
 import { banner } from './banner.js';
@@ -14,7 +15,7 @@ import {
 } from './ownParts.js';
 import { freePort, isFree, LOOPBACK, pickPort } from './ports.js';
 import type { Program, Programs } from './programs.js';
-import { registerLocalAgents, type LocalAgent } from './registerAgent.js';
+import { registerAgents, type LocalAgent } from './registerAgents.js';
 import { removeRuntime, writeRuntime } from './runtimeFile.js';
 import { keepSecret } from './secrets.js';
 import type { SupervisedPart } from './supervisedPart.js';
@@ -52,7 +53,7 @@ export async function startDev(deps: Deps): Promise<Dev> {
   await prepareDatabase(deps, engines.databaseUrl);
   const jwtSecret = config.auth.jwtSecret ?? keepSecret(config.runtime.dataDir, 'jwt-secret');
   const localAgents = await chooseAgents(config);
-  await registerLocalAgents(engines.databaseUrl, jwtSecret, localAgents);
+  await registerAgents(engines.databaseUrl, jwtSecret, localAgents);
 
   const agents = localAgents.map(agent => ({ agent, part: createAgent(deps, agent, apiUrl, changed) }));
   shutdown.add('agents', () => Promise.all(agents.map(({ part }) => part.stop())), {
@@ -149,6 +150,7 @@ function createApp(
     apiPort: port,
     jwtSecret,
     workflowBundle: config.runtime.workflowBundle ?? programs.workflowBundle,
+    startId: randomUUID(),
   });
   const part = createAppPart({ config, env, say, changed, program: programs.app }, apiUrl);
   parts.add(part);

@@ -47,8 +47,16 @@ export async function stopAllServers(core: Core, operations: Operations, signal:
   logger.warn('some servers have not stopped in time; they stay with their guards');
 }
 
-/** Starts what its owner wants up whenever AYMC is. */
-export async function startAutoStartServers({ db, logger }: Core, operations: Operations): Promise<void> {
+/**
+ * Starts what its owner wants up whenever AYMC is, once for each `npm start`: an api and worker that were restarted
+ * midway must not start what someone has stopped since.
+ */
+export async function startAutoStartServers(
+  { config, db, logger }: Core,
+  operations: Operations,
+): Promise<void> {
+  const { startId } = config.dev;
+  if (startId === undefined) return;
   const waiting = await rows<{ id: string }>(
     db,
     `SELECT id FROM servers WHERE auto_start AND installed AND accept_eula AND status IN ('stopped', 'error')
@@ -62,6 +70,7 @@ export async function startAutoStartServers({ db, logger }: Core, operations: Op
         requestedBy: null,
         trigger: 'reconcile',
         desiredState: 'running',
+        idempotencyKey: `auto-start:${startId}:${id}`,
         reason: 'It is set to start with AYMC',
       });
     } catch (error) {

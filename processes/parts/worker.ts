@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import {
   DefaultLogger,
   makeTelemetryFilterString,
@@ -25,8 +26,6 @@ import { createResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 import type { Core } from './core.js';
 import { connectWhenUp, sharedTemporal, type TemporalLink } from './temporalLink.js';
 
-/** An agent that never answered for this long was never told of an operation, which then fails. */
-const REACH_BUDGET_MS = 60_000;
 const OUTBOX_POLL_MS = 1_000;
 /** Time for running activities to detach at a shutdown. */
 const GRACE_MS = 8_000;
@@ -142,7 +141,7 @@ async function createWorkers(
     gateway,
     openToken,
     resolveArtifact: createResolveArtifact({ urls: { allowPrivate: config.servers.allowPrivateUrls } }),
-    reachBudgetMs: REACH_BUDGET_MS,
+    reachBudgetMs: config.agents.reachBudgetMs,
     stopping: core.shutdown.signal,
   });
   const reconcileDeps = { db, bus, gateway, openToken, operations, sendNow, logger, temporal: workflows };
@@ -207,9 +206,13 @@ function workflowCode(bundle: string | undefined): Pick<WorkerOptions, 'workflow
   return { workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)) };
 }
 
+/** Without what the SDK warns of and we mean: queues that carry activities alone, and attempts that let go at the end. */
 function runtimeLogger(logger: Logger) {
   const child = logger.child({ part: 'temporal' });
   return new DefaultLogger('WARN', ({ level, message, meta }) => {
+    const error: unknown = meta?.['error'];
+    const letGo = error instanceof ApplicationFailure && error.type === 'shutting-down';
+    if (letGo || message.startsWith('No workflows registered')) return;
     if (level === 'ERROR') child.error({ ...meta }, message);
     else child.warn({ ...meta }, message);
   });

@@ -67,6 +67,9 @@ export const table = {
       about:
         'Whether ending `npm start` stops the Minecraft servers, or leaves them running under their guards.',
     }),
+    startId: text('AYMC_START_ID', {
+      about: 'Set by `npm start`, anew each time: servers with auto_start are started once for each.',
+    }),
     cacheDir: path('AYMC_CACHE_DIR', {
       defaultText: '`$XDG_CACHE_HOME/aymc` or `~/.cache/aymc`',
       about: 'Where programs that `npm start` had to fetch are kept.',
@@ -146,6 +149,11 @@ export const table = {
     grpcTimeoutMs: duration('AGENT_GRPC_TIMEOUT', {
       default: '30s',
       about: 'Deadline of an ordinary call to an agent.',
+    }),
+    reachBudgetMs: duration('AGENT_REACH_BUDGET', {
+      default: '60s',
+      about:
+        'How long an operation waits for an agent that was never reached; then it fails, with nothing half done.',
     }),
     balancer: choice(
       'least_load',

@@ -13,8 +13,12 @@ const databaseStep = {
   retry: { initialInterval: '200ms', backoffCoefficient: 2, maximumInterval: '5s' },
 } as const;
 
-export const { beginOperation, transitionServer, markInstalled, noteUndone } =
-  proxyLocalActivities<OperationActivities>({ ...databaseStep, scheduleToCloseTimeout: '10m' });
+const patient = { ...databaseStep, scheduleToCloseTimeout: '10m' } as const;
+const steps = proxyLocalActivities<OperationActivities>(patient);
+export const { beginOperation, markInstalled, noteUndone } = steps;
+
+export const transitionServer: OperationActivities['transitionServer'] = input =>
+  steps.transitionServer.executeWithOptions({ ...patient, summary: input.event }, [input]);
 
 /** Without an end in sight: an outcome that happened must be recorded, however long Postgres is away. */
 export const { finishOperation } = proxyLocalActivities<OperationActivities>({
