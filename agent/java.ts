@@ -51,15 +51,17 @@ export class JavaCatalogue {
   }
 
   /**
-   * Exactly the pinned version, else the oldest that is new enough: servers break more often on a Java newer than they
-   * know. Throws `java-missing`, naming what is there.
+   * Exactly the pinned version; the operator's JAVA_HOME when nobody says which; else the oldest that is new enough:
+   * servers break more often on a Java newer than they know. Throws `java-missing`, naming what is there.
    */
   async choose(wish: JavaWish): Promise<JavaRuntime> {
     const runtimes = await this.find();
     const atLeast = Math.max(wish.major, wish.compiledFor ?? 0);
-    const chosen = wish.pinned
-      ? runtimes.find(({ major }) => major === wish.major && major >= atLeast)
-      : runtimes.find(({ major }) => major >= atLeast);
+    const fitting = runtimes.filter(
+      ({ major }) => major >= atLeast && (!wish.pinned || major === wish.major),
+    );
+    const preferred = wish.major === 0 ? await this.#javaHomeBinary() : undefined;
+    const chosen = fitting.find(({ path }) => path === preferred) ?? fitting[0];
     if (chosen) return chosen;
     const there = [...new Set(runtimes.map(({ major }) => major))].join(', ') || 'none';
     const pinnedTooOld = wish.pinned && atLeast > wish.major;
@@ -67,6 +69,16 @@ export class JavaCatalogue {
       ? `${atLeast} (pinned to ${wish.major})`
       : `${atLeast}${wish.pinned ? '' : ' or newer'}`;
     throw new AgentError('java-missing', `the server needs Java ${wanted}; this agent has: ${there}`);
+  }
+
+  async #javaHomeBinary(): Promise<string | undefined> {
+    const { javaHome } = this.places;
+    if (javaHome === undefined) return undefined;
+    try {
+      return await realpath(join(javaHome, 'bin', 'java'));
+    } catch {
+      return undefined; // it is not a Java
+    }
   }
 
   async #homes(): Promise<string[]> {

@@ -473,9 +473,8 @@ describe('agent under faults', function () {
     );
     await other.provision();
     const request = { afterSeq: 0, journalId: '', console: {} };
-    const asleep = gateway
-      .streamEvents(agent.address, request, { signal: abort.signal })
-      [Symbol.asyncIterator]();
+    const stream = gateway.streamEvents(agent.address, request, { signal: abort.signal });
+    const asleep = stream[Symbol.asyncIterator]();
     await asleep.next();
     try {
       const started = await other.run(other.request({ $case: 'start', start: flood }));

@@ -192,10 +192,10 @@ describe('agent with a real Minecraft server', function () {
     }
   });
 
-  it('is not started with a Java that its classes are too new for', async function () {
+  it('is not started with a Java that its classes are too new for', async () => {
+    // Where there is no older Java the pin alone refuses, in the same words.
     const old = (await findJdks()).find(({ major }) => major < minecraftJavaMajor);
-    if (old === undefined) return this.skip();
-    const wish = start({ javaMajor: old.major, javaPinned: true });
+    const wish = start({ javaMajor: old?.major ?? minecraftJavaMajor - 1, javaPinned: true });
     const end = await driver.run(driver.request({ $case: 'start', start: wish }));
     expect(end).to.include({ state: WorkState.FAILED, errorCode: 'java-missing' });
     expect(end.errorDetail).to.include(String(minecraftJavaMajor));

@@ -64,6 +64,16 @@ describe('agent Java', function () {
     expect(String(refusal)).to.match(/Java 99.*96, 97, 98/);
   });
 
+  it('takes the operator’s JAVA_HOME when nobody says which, and it is new enough', async () => {
+    await install('a-98', '98.0.1');
+    const home = join(folder, 'b-99');
+    await install('b-99', '99.0.1');
+    const java = new JavaCatalogue({ javaHome: home, path: '/nowhere', home: '/nowhere', managed: folder });
+    const any = { major: 0, pinned: false };
+    expect((await java.choose({ ...any, compiledFor: 98 })).major).to.equal(99);
+    expect((await java.choose({ ...any, major: 98, compiledFor: 98 })).major).to.equal(98);
+  });
+
   it('does not start a server with a pinned Java that its jar is too new for', async () => {
     await install('a-96', '96');
     await install('b-98', '98');
