@@ -45,8 +45,10 @@ function checkPlatform() {
 function installWhenStale() {
   if (isInstalled()) return;
   say('Installing node modules …');
-  // Development packages too, whatever the environment says: the compiler is one of them.
-  npm(['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
+  // Not `npm ci`: that refuses a lock file that lacks an optional package of some other platform. With --no-save the
+  // lock file decides all the same, and stays as it is. Development packages too, whatever the environment says: the
+  // compiler is one of them.
+  npm(['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
 /** npm writes the second file last, so after an install that was cut off it is missing. */

@@ -6,7 +6,7 @@ import { answers, LOOPBACK, pickPort } from './ports.js';
 import type { Escalation } from './processTable.js';
 import type { Program } from './programs.js';
 import { untilReady } from './readiness.js';
-import type { LocalAgent } from './registerAgent.js';
+import type { LocalAgent } from './registerAgents.js';
 import { keepSecret } from './secrets.js';
 import { endLeftover, pidFileOf, startService, type Service } from './service.js';
 import { SupervisedPart } from './supervisedPart.js';

@@ -15,7 +15,7 @@ import {
 } from './ownParts.js';
 import { freePort, isFree, LOOPBACK, pickPort } from './ports.js';
 import type { Program, Programs } from './programs.js';
-import { registerAgents, type LocalAgent } from './registerAgents.js';
+import { registerAgents, untilAgentsAreOnline, type LocalAgent } from './registerAgents.js';
 import { removeRuntime, writeRuntime } from './runtimeFile.js';
 import { keepSecret } from './secrets.js';
 import type { SupervisedPart } from './supervisedPart.js';
@@ -24,6 +24,7 @@ import { runTool } from './tools.js';
 const MIGRATE_TIMEOUT_MS = 10 * 60_000;
 const SEED_TIMEOUT_MS = 60_000;
 const AGENTS_STOP_MS = 4000;
+const AGENTS_ONLINE_MS = 15_000;
 
 /** For all parts together; only met when several of them hang. */
 export const shutdownMs = (config: Config): number => appStopMs(config) + 15_000;
@@ -63,6 +64,11 @@ export async function startDev(deps: Deps): Promise<Dev> {
   await Promise.all([app.begin(), ...agents.map(({ part }) => beginAnyway(part, deps))]);
   shutdown.signal.throwIfAborted();
 
+  const greeted = await untilAgentsAreOnline(engines.databaseUrl, localAgents, {
+    timeoutMs: AGENTS_ONLINE_MS,
+    signal: shutdown.signal,
+  });
+  if (!greeted) say('The local agents are not online yet; the worker goes on trying.');
   publish = () => publishRuntime(config, { apiUrl, engines, app, agents });
   publish();
   say(
