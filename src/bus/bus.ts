@@ -9,8 +9,10 @@ export interface BusTopics {
   dispatch: Record<string, never>;
   /** Live lines of one server. */
   console: { server_id: string; lines: ConsoleLine[] };
-  /** An agent's row has changed. */
+  /** An agent's row has changed. `agent_id` is the row's id. */
   'agent-status': { agent_id: string };
+  /** A user's sessions, role, account or memberships have changed: look again at what they may do. */
+  'access-changed': { user_id: string };
 }
 
 export interface ConsoleLine {
@@ -28,6 +30,7 @@ export const BUS_TOPICS = [
   'dispatch',
   'console',
   'agent-status',
+  'access-changed',
 ] as const satisfies (keyof BusTopics)[];
 export type BusTopic = (typeof BUS_TOPICS)[number];
 

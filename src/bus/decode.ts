@@ -19,6 +19,8 @@ export const decodePayload: { [T in BusTopic]: (value: unknown) => BusTopics[T] 
   },
   'agent-status': value =>
     isRecord(value) && typeof value['agent_id'] === 'string' ? { agent_id: value['agent_id'] } : null,
+  'access-changed': value =>
+    isRecord(value) && typeof value['user_id'] === 'string' ? { user_id: value['user_id'] } : null,
 };
 
 const LEVELS: readonly unknown[] = ['INFO', 'WARN', 'ERROR', 'DEBUG'] satisfies ConsoleLine['level'][];

@@ -23,6 +23,7 @@ export function createListeners(logger: Logger): Listeners {
     dispatch: new Set(),
     console: new Set(),
     'agent-status': new Set(),
+    'access-changed': new Set(),
   };
 
   function call<T extends BusTopic>(topic: T, payload: BusTopics[T]): void {

@@ -102,7 +102,7 @@ export class Connection {
   }
 
   /** An error message that answers no request; about the connection unless a channel is named. */
-  tell({ code, detail }: AppError, channel = ''): void {
+  tell({ code, detail }: Pick<AppError, 'code' | 'detail'>, channel = ''): void {
     this.#client.send(errorMessage(channel, { code, detail }));
   }
 
@@ -146,6 +146,11 @@ export class Connection {
           );
       }
     });
+  }
+
+  /** Resolves when no request or recheck is under way any more. */
+  async idle(): Promise<void> {
+    await this.#turn;
   }
 
   async #subscribe(request: SubscribeRequest, reply: (answer: SubscribeAnswer) => void): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Bus, BusTopics } from '#src/bus/bus.js';
 import type { Channel } from '#src/contracts/events.js';
 import type { Database } from '#src/db/connect.js';
+import { AppError } from '#src/domain/errors.js';
 import type { Logger } from '#src/observability/logger.js';
 import { AgentFeed } from './agentFeed.js';
 import { ConsoleFeed, createConsoleTap, type ReadConsoleBacklog } from './consoleFeed.js';
@@ -12,6 +13,9 @@ import type { Outlet, Subscription } from './outlet.js';
 import { startPoll } from './poll.js';
 import { readHeads } from './queries.js';
 import { EventRelay } from './relay.js';
+
+/** Every so many polls, agents are looked at although pokes seem to arrive. */
+const RARE_POLLS = 30;
 
 export interface FeedsDeps {
   db: Database;
@@ -27,7 +31,7 @@ export interface FeedsDeps {
 /** Every channel that someone watches has its feed here: made for the first subscriber, gone with the last. */
 export interface Feeds {
   readonly size: number;
-  /** As Feed.subscribe. */
+  /** As Feed.subscribe; rejects with `shutting-down` after close. */
   subscribe(to: Outlet, what: Wish): Promise<Subscription>;
   /** Closes the subscription of a channel. */
   leave(name: string, subscription: Subscription): void;
@@ -48,6 +52,9 @@ export function createFeeds(deps: FeedsDeps): Feeds {
   const feeds = new Map<string, Feed>();
   // Closed feeds whose last read still runs; each leaves when it is through.
   const ending = new Set<Promise<void>>();
+  let closed = false;
+  let polls = 0;
+  let wasShared = false;
 
   const stopPokes = [
     bus.subscribe('operation-events', pokeRelays),
@@ -77,7 +84,9 @@ export function createFeeds(deps: FeedsDeps): Feeds {
 
   /** One statement for all channels. Whatever the bus says of itself: a poke can get lost at its sender's side, too. */
   async function poll(): Promise<void> {
-    if (!bus.shared) pokeAgents();
+    // Agents have no events to compare with. Their pokes are lost while the bus is not shared, and seldom otherwise.
+    if (!bus.shared || !wasShared || polls++ % RARE_POLLS === 0) pokeAgents();
+    wasShared = bus.shared;
     const relays = [...feeds.values()].filter(feed => feed instanceof EventRelay);
     if (relays.length === 0) return;
     try {
@@ -126,6 +135,7 @@ export function createFeeds(deps: FeedsDeps): Feeds {
       return feeds.size;
     },
     async subscribe(to, { name, channel, after, limit: most }) {
+      if (closed) throw new AppError('shutting-down');
       const feed = feeds.get(name) ?? make(name, channel);
       feeds.set(name, feed);
       try {
@@ -140,6 +150,7 @@ export function createFeeds(deps: FeedsDeps): Feeds {
       dropIfIdle(name);
     },
     async close() {
+      closed = true;
       stopPokes.forEach(stop => stop());
       await stopPoll?.();
       feeds.forEach(end);

@@ -12,7 +12,8 @@ import { startPoll } from './poll.js';
 /** Reads that the hub does at once: it shares its pool with every REST request. */
 const MAX_READS = 4;
 const MAX_CONNECTIONS_OF_A_USER = 100;
-const RECHECK_MS = 30_000;
+/** With the time that a round takes, well within a minute. */
+const RECHECK_MS = 40_000;
 
 export interface HubDeps {
   db: Database;
@@ -41,7 +42,10 @@ export interface HubDeps {
 export interface Hub {
   /** Throws `rate-limited` for a user with too many connections, `shutting-down` at the end. */
   attach(client: Client, principal: Principal): Connection;
-  /** A user's role, session or memberships have changed: what they may no longer watch stops now, not in half a minute. */
+  /**
+   * A user's sessions, role or memberships have changed: what they may no longer watch stops now, not within a minute.
+   * The bus's `access-changed` does the same, in every process.
+   */
   recheck(userId: string): Promise<void>;
   /** For metrics. */
   readonly stats: { clients: number; subscriptions: number; feeds: number };
@@ -59,13 +63,16 @@ export function createHub(deps: HubDeps): Hub {
   // Each leaves when it ends.
   const connections = new Set<Connection>();
   const stopRechecks = startPoll(recheckMs, () => recheckAll([...connections]));
+  const stopListening = bus.subscribe('access-changed', ({ user_id }) => void recheckAll(ofUser(user_id)));
   let closing = false;
 
   async function recheckAll(chosen: readonly Connection[]): Promise<void> {
     await Promise.all(chosen.map(connection => limitRechecks(() => connection.recheck())));
   }
 
-  const ofUser = (userId: string) => [...connections].filter(connection => connection.userId === userId);
+  function ofUser(userId: string): Connection[] {
+    return [...connections].filter(connection => connection.userId === userId);
+  }
 
   return {
     attach(client, principal) {
@@ -85,8 +92,11 @@ export function createHub(deps: HubDeps): Hub {
     },
     async close() {
       closing = true;
-      for (const connection of connections) connection.end(new AppError('shutting-down'));
-      await Promise.all([stopRechecks(), feeds.close()]);
+      stopListening();
+      const ended = [...connections];
+      for (const connection of ended) connection.end(new AppError('shutting-down'));
+      await Promise.all([stopRechecks(), feeds.close(), ...ended.map(connection => connection.idle())]);
+      await limit.idle();
     },
   };
 }

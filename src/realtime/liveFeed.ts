@@ -27,8 +27,8 @@ export class LiveFeed implements Feed {
   }
 
   publish(messages: readonly Message[]): void {
-    for (const member of this.#members) {
-      for (const message of messages) member.deliver(message);
+    for (const message of messages) {
+      for (const member of this.#members) member.deliver(message);
     }
   }
 

@@ -2,12 +2,14 @@ import type { Server as HttpServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Server, type DefaultEventsMap, type Socket } from 'socket.io';
 import type { ClientToServerEvents, ServerToClientEvents } from '#src/contracts/events.js';
-import { AppError, type ErrorCode } from '#src/domain/errors.js';
+import { AppError } from '#src/domain/errors.js';
 import type { Logger } from '#src/observability/logger.js';
 import type { Authenticate, Principal } from './client.js';
 import type { Connection } from './connection.js';
 import type { Hub } from './hub.js';
+import { createFanOut } from './fanOut.js';
 import { errorMessage } from './messages.js';
+import { asAppError, problemOf, serveRequests } from './socketRequests.js';
 
 /** The largest thing a client may say: 200 channels with their cursors are a third of it. */
 const MAX_FRAME_BYTES = 64 * 1024;
@@ -52,6 +54,8 @@ export function attachSocketIo({ http, hub, authenticate, cors, logger }: Socket
     connectTimeout: CONNECT_TIMEOUT_MS,
     cors,
   });
+  // Every socket is in a room named after itself.
+  const fanOut = createFanOut((message, to) => void io.local.to(to).emit('message', message));
 
   io.use((socket, next) => {
     admit(socket).then(
@@ -74,7 +78,7 @@ export function attachSocketIo({ http, hub, authenticate, cors, logger }: Socket
 
   io.on('connection', socket => {
     try {
-      serve(socket, attach(socket), logger);
+      serveRequests(socket, { connection: attach(socket), logger, beforeAnswer: fanOut.flush });
     } catch (error) {
       const reason = asAppError(error, logger);
       socket.emit('message', errorMessage('', problemOf(reason)));
@@ -89,9 +93,12 @@ export function attachSocketIo({ http, hub, authenticate, cors, logger }: Socket
     const connection = hub.attach(
       {
         id: socket.id,
-        send: message => void socket.emit('message', message),
+        send: message => fanOut.send(message, socket.id),
         waiting: () => waiting,
-        close: reason => closeSocket(socket, reason),
+        close: reason => {
+          fanOut.flush();
+          closeSocket(socket, reason);
+        },
         verify: () => authenticate(socket.data.token),
       },
       socket.data.principal,
@@ -125,61 +132,6 @@ export function attachSocketIo({ http, hub, authenticate, cors, logger }: Socket
   };
 }
 
-type Requests = {
-  [E in keyof ClientToServerEvents]: (input: unknown, ack: Ack<Answer<E> | Failure>) => Promise<void>;
-};
-type Answer<E extends keyof ClientToServerEvents> = Parameters<
-  NonNullable<Parameters<ClientToServerEvents[E]>[1]>
->[0];
-type Ack<T> = (answer: T) => void;
-interface Failure {
-  error: { code: ErrorCode; detail: string };
-}
-
-/** What a client asks for, each answered once: with its answer, or with why there is none. */
-function serve(socket: IoSocket, connection: Connection, logger: Logger): void {
-  const failure = (error: unknown): Failure => ({ error: problemOf(asAppError(error, logger)) });
-  const requests: Requests = {
-    subscribe: (input, ack) => connection.subscribe(input, ack).catch(error => ack(failure(error))),
-    unsubscribe: async (input, ack) => ack(await connection.unsubscribe(input).catch(failure)),
-    command: async (input, ack) => {
-      try {
-        ack({ accepted: true, ...(await connection.command(input)) });
-      } catch (error) {
-        ack({ accepted: false, ...failure(error) });
-      }
-    },
-  };
-  const refuse = async (detail: string, ack: Ack<Failure>) =>
-    ack(await connection.refuse(detail).catch(failure));
-
-  socket.onAny((event: string, ...args: unknown[]) => {
-    const ack = args.find(isAck);
-    const input = isAck(args[0]) ? undefined : args[0];
-    if (!isRequest(event)) void refuse(`There is no request "${event.slice(0, 50)}"`, ack ?? ignore);
-    else if (!ack && event === 'subscribe') connection.tell(NEEDS_ACK);
-    else void requests[event](input, ack ?? ignore);
-  });
-}
-
-/** Its answer holds the backlog: without one, messages would be missing from the beginning. */
-const NEEDS_ACK = new AppError('invalid-request', { detail: 'subscribe needs an acknowledgement' });
-const REQUESTS: Record<keyof ClientToServerEvents, true> = {
-  subscribe: true,
-  unsubscribe: true,
-  command: true,
-};
-
-function isRequest(event: string): event is keyof ClientToServerEvents {
-  return Object.hasOwn(REQUESTS, event);
-}
-
-function isAck(value: unknown): value is Ack<unknown> {
-  return typeof value === 'function';
-}
-
-function ignore(): void {}
-
 /** Retryable: the connection just breaks, so that the client comes again by itself. Otherwise it is told to stay away. */
 function closeSocket(socket: IoSocket, reason: AppError): void {
   if (reason.retryable) socket.conn.close();
@@ -190,15 +142,4 @@ function tokenOf(socket: IoSocket): string | null {
   const token: unknown = socket.handshake.auth['token'];
   if (typeof token === 'string' && token !== '') return token;
   return /^Bearer (\S+)$/i.exec(socket.handshake.headers.authorization ?? '')?.[1] ?? null;
-}
-
-function problemOf({ code, detail }: AppError): Failure['error'] {
-  return { code, detail };
-}
-
-/** Anything else that is thrown is a bug: logged here, and none of the client's business. */
-function asAppError(error: unknown, logger: Logger): AppError {
-  if (error instanceof AppError) return error;
-  logger.error({ err: error }, 'a socket request failed');
-  return new AppError('internal', { cause: error });
 }

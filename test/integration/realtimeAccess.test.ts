@@ -178,6 +178,21 @@ describe('who may do what over Socket.IO', function () {
       expect(client.messages).to.have.length(3);
     });
 
+    it('drops it on an instance that only hears of the change, without waiting for its next look', async () => {
+      const server = await buildServer(db);
+      const user = await member(server.id, []);
+      // Its next look is most of a minute away.
+      const instance = await startRealtimeServer({ db, bus });
+      const client = await connectSocket(instance.url, { token: instance.signIn(user) });
+      clients.push(client);
+      await client.subscribe([`server:${server.id}:operations`]);
+      await db.models.ServerMember.destroy({ where: { user_id: user.id } });
+      bus.publish('access-changed', { user_id: user.id });
+      await waitFor(() => client.messages.length === 1, { what: 'the word' });
+      expect(client.messages[0]?.data).to.include({ code: 'not-found' });
+      await instance.close();
+    });
+
     it('takes a lost role seriously: who is no admin any more watches what a user may', async () => {
       const admin = await buildUser(db, { role: 'admin' });
       const token = api.signIn(admin);
