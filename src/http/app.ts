@@ -54,8 +54,11 @@ export function createRouter(
   serve: (route: Route, ctx: ApiContext) => Promise<void>,
 ): Router<ApiState> {
   const router = new Router<ApiState>();
+  const fixed = new Set(routes.map(({ path }) => path).filter(path => !path.includes(':')));
   for (const route of routes) {
-    router.register(route.path, [route.method], ctx => {
+    router.register(route.path, [route.method], (ctx, next) => {
+      // `PUT /agents/stats` is a wrong method and not an agent of that id.
+      if (route.path !== ctx.path && fixed.has(ctx.path)) return next();
       ctx.state.route = route.path;
       return serve(route, ctx);
     });

@@ -121,7 +121,7 @@ function parametersOf(schema: Joi.Schema | undefined, place: 'path' | 'query', s
 }
 
 function successOf({ success }: Route, schemas: Components) {
-  const { contentType = 'application/json' } = success;
+  const [contentType = 'application/json'] = success.contentType?.split(';', 1) ?? [];
   const schema = success.schema && toJsonSchema(success.schema, 'output', schemas);
   const content = schema
     ? { [contentType]: { schema } }

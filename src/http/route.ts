@@ -158,9 +158,9 @@ function parse<T>(schema: ObjectSchema<T>, input: unknown, where: 'params' | 'qu
 }
 
 function readIdempotencyKey(ctx: ApiContext): string | undefined {
-  const key = ctx.get('Idempotency-Key');
-  if (key === '') return undefined;
-  if (IDEMPOTENCY_KEY.test(key)) return key;
+  const key = ctx.headers['idempotency-key'];
+  if (key === undefined) return undefined;
+  if (typeof key === 'string' && IDEMPOTENCY_KEY.test(key)) return key;
   const message = 'Idempotency-Key must be 1 to 255 printable ASCII characters without spaces';
   throw new AppError('invalid-request', {
     detail: message,
@@ -178,7 +178,7 @@ function whileConnected(ctx: ApiContext): AbortSignal {
 
 function send(ctx: ApiContext, success: Success, { body, headers, status }: Reply<unknown>): void {
   ctx.set('Cache-Control', 'no-store');
-  if (success.contentType !== undefined) ctx.type = success.contentType;
+  if (success.contentType !== undefined) ctx.set('Content-Type', success.contentType);
   if (headers) ctx.set(headers);
   ctx.status = status ?? success.status;
   if (ctx.status !== 204) ctx.body = body;

@@ -64,6 +64,11 @@ describe('every request', function () {
     expect(options.status).to.equal(204);
     expect(options.headers.get('allow')?.split(', ')).to.include.members(['GET', 'POST']);
     expect((await user.send('PATCH /servers')).status).to.equal(405);
+    const fixed = await user.send('PUT /agents/stats', { body: {} });
+    expect([codeOf(fixed), fixed.headers.get('allow')]).to.deep.equal([
+      '405 method-not-allowed',
+      'HEAD, GET, OPTIONS',
+    ]);
   });
 
   it('HEAD answers the headers of GET and no body', async () => {

@@ -165,7 +165,9 @@ describe('servers', function () {
       expect(new Set(answers.map(answer => valueAt(answer, 'id'))).size).to.equal(1);
       expect(new Set(answers.map(answer => valueAt(answer, 'operation_id'))).size).to.equal(1);
       expect(codeOf(await create({ ...MINIMAL, name: 'Twice' }, key))).to.equal('422 idempotency-key-reused');
-      expect((await create(MINIMAL, { 'Idempotency-Key': 'x'.repeat(256) })).status).to.equal(400);
+      for (const bad of ['x'.repeat(256), '', 'two words']) {
+        expect((await create(MINIMAL, { 'Idempotency-Key': bad })).status, bad).to.equal(400);
+      }
     });
 
     it('without an agent that is online there is no place', async () => {

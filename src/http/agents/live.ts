@@ -1,8 +1,18 @@
 import { agentAddress } from '#src/agents/address.js';
 import type { CallOptions } from '#src/agents/gateway.js';
 import type { AgentRow } from '#src/db/types.js';
-import { AppError } from '#src/domain/errors.js';
+import { AppError, type ErrorCode } from '#src/domain/errors.js';
 import type { Api } from '../deps.js';
+
+/** What a live call to an agent may be answered with. */
+export const AGENT_FAILURES: readonly ErrorCode[] = [
+  'agent-unreachable',
+  'agent-timeout',
+  'agent-tls',
+  'agent-refused',
+  'agent-unsupported',
+  'agent-failed',
+];
 
 const DEADLINE_MS = 5_000;
 

@@ -1,23 +1,15 @@
-import type { ErrorCode } from '#src/domain/errors.js';
 import { newToken } from '#src/security/tokens.js';
 import { BASE } from '../context.js';
 import { idParams } from '../fields.js';
 import { admins, signedIn } from '../gates.js';
 import { LIST_HEADERS, pageHeaders, readPage, UNPAGED_SIZE } from '../paging.js';
 import { defineRoute, type Route } from '../route.js';
-import { checkHealth, readMetrics } from './live.js';
+import { AGENT_FAILURES, checkHealth, readMetrics } from './live.js';
 import { presentAgent } from './presenter.js';
 import { countAgents, deleteAgent, findAgent, insertAgent, listAgents, updateAgent } from './queries.js';
 import * as schema from './schema.js';
 
 const tag = 'agents';
-const AGENT_FAILURES: ErrorCode[] = [
-  'agent-unreachable',
-  'agent-timeout',
-  'agent-tls',
-  'agent-refused',
-  'agent-failed',
-];
 
 const list = defineRoute({
   operationId: 'listAgents',

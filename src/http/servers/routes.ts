@@ -5,6 +5,7 @@ import type { ServerRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
 import { canCreateServer } from '#src/domain/permissions.js';
 import { assertFetchable, type UrlRule } from '#src/security/publicUrl.js';
+import { AGENT_FAILURES } from '../agents/live.js';
 import { BASE } from '../context.js';
 import { idParams } from '../fields.js';
 import { signedIn, type SignedIn } from '../gates.js';
@@ -136,7 +137,7 @@ const command = defineRoute({
   params: idParams,
   body: schema.command,
   success: { status: 200, schema: schema.commandAnswer },
-  errors: ['server-not-running', 'console-busy', 'agent-unreachable', 'agent-timeout', 'agent-failed'],
+  errors: ['server-not-running', 'console-busy', 'outcome-unknown', ...AGENT_FAILURES],
   async handler({ server, body, signal, requestId }, api) {
     return { body: await sendCommand(api, server, body.command, { signal, requestId }) };
   },

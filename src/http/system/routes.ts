@@ -60,7 +60,7 @@ const openApi = defineRoute({
   operationId: 'readOpenApi',
   path: '/openapi.json',
   summary: 'This description, as OpenAPI 3.1',
-  success: { status: 200, contentType: 'application/json' },
+  success: { status: 200, contentType: 'application/json; charset=utf-8' },
   handler: (_request, api) => ({ body: api.openApi }),
 });
 
@@ -69,7 +69,7 @@ const docs = defineRoute({
   operationId: 'readDocs',
   path: '/docs',
   summary: 'This description, as a page to try it out',
-  success: { status: 200, contentType: 'text/html' },
+  success: { status: 200, contentType: 'text/html; charset=utf-8' },
   handler: () => ({ body: DOCS_PAGE, headers: { 'Content-Security-Policy': DOCS_CSP } }),
 });
 
@@ -79,7 +79,7 @@ const docFile = defineRoute({
   path: '/docs/:file',
   summary: 'What that page consists of',
   params: Joi.object<{ file: string }, true>({ file: Joi.string().example(DOC_FILES[0]).required() }),
-  success: { status: 200, contentType: 'application/octet-stream' },
+  success: { status: 200, contentType: '*/*' },
   errors: ['not-found'],
   async handler({ params }) {
     const file = await readDocFile(params.file);
