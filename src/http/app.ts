@@ -42,6 +42,10 @@ function createApi(deps: ApiDeps): Api {
     ...deps,
     authenticate: createAuthenticate(auth.jwtSecret, deps.identities),
     loginLimits: createLoginLimits(limits),
+    accessChanged(userId) {
+      deps.identities.forgetUser(userId);
+      deps.bus?.publish('access-changed', { user_id: userId });
+    },
     openApi: JSON.stringify(buildOpenApi(ROUTES)),
     openToken: sealed => openSecret(secretKey, sealed),
     sealToken: plain => sealSecret(secretKey, plain),

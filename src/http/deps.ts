@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Registry } from 'prom-client';
 import type { AgentGateway } from '#src/agents/gateway.js';
+import type { Bus } from '#src/bus/bus.js';
 import type { Database } from '#src/db/connect.js';
 import type { FailoverPolicy } from '#src/db/types.js';
 import type { BalancerStrategy } from '#src/domain/placement.js';
@@ -17,6 +18,8 @@ export interface ApiDeps {
   operations: Operations;
   gateway: AgentGateway;
   identities: Identities;
+  /** Told when a session ends, so that sockets and other processes look again. Absent: there are none. */
+  bus?: Pick<Bus, 'publish'>;
   logger: Logger;
   /** Where the API's own metrics are registered, and what `/metrics` shows. */
   metrics: Registry;
@@ -33,6 +36,8 @@ export interface Api extends ApiDeps {
   /** The OpenAPI document, as text. */
   openApi: string;
   loginLimits: LoginLimits;
+  /** After every commit that takes something from a user: sessions, role, account, name. */
+  accessChanged: (userId: string) => void;
   /** Unseals `agents.token`. */
   openToken: (sealed: string) => string;
   sealToken: (plain: string) => string;

@@ -20,7 +20,7 @@ export const UNPAGED_SIZE = 500;
 /** Far enough for anyone; keeps OFFSET an integer for PostgreSQL. */
 const MAX_OFFSET = 1_000_000_000;
 
-export const PAGE_FIELDS = {
+const PAGE_FIELDS = {
   page: Joi.number()
     .integer()
     .min(1)

@@ -5,7 +5,7 @@ import { BASE, type ApiContext } from './context.js';
 import type { Api } from './deps.js';
 import { readBody } from './middleware/body.js';
 
-export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
 /** Lets a request pass or rejects it, and hands the handler what it found out on the way. Every route has one. */
 export interface Gate<Admission> {
@@ -39,7 +39,7 @@ export interface Reply<R> {
   status?: number;
 }
 
-export interface Success {
+interface Success {
   status: 200 | 201 | 202 | 204 | 302;
   description?: string;
   /** Absent for 204 and for what is not JSON. */

@@ -10,7 +10,7 @@ export interface Identity extends Actor {
   sessionId: string;
 }
 
-export interface IdentitiesDeps {
+interface IdentitiesDeps {
   secret: KeyObject;
   /** One indexed query; null when the session has ended or the user may no longer sign in. */
   find: (claims: AccessClaims) => Promise<Identity | null>;

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { Registry } from 'prom-client';
 import type { AgentGateway } from '#src/agents/gateway.js';
 import { createGrpcGateway } from '#src/agents/grpcGateway.js';
+import type { Bus } from '#src/bus/bus.js';
 import { createInProcessBus } from '#src/bus/inProcessBus.js';
 import type { Database } from '#src/db/connect.js';
 import type { UserRow } from '#src/db/types.js';
@@ -45,6 +46,7 @@ export interface TestApi {
   url: string;
   db: Database;
   gateway: AgentGateway;
+  bus: Bus;
   send: Send;
   /** A user of that role, signed in through the API. */
   signUp(overrides?: Partial<UserRow>): Promise<ApiUser>;
@@ -77,6 +79,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     gateway,
     logger,
     operations: createOperations({ db, bus, dispatcher, temporal, logger }),
+    bus,
     identities: createIdentities({ secret: jwtSecret, find: claims => findIdentity(db, claims) }),
     metrics: new Registry(),
     neighbours: { temporal: async () => 'down', redis: async () => 'disabled' },
@@ -114,6 +117,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     url,
     db,
     gateway,
+    bus,
     send,
     async signUp(overrides = {}) {
       const user = await buildUser(db, overrides);

@@ -258,6 +258,37 @@ describe('accounts and sessions', function () {
     });
   });
 
+  it('whatever ends a session tells sockets and other processes to look again', async () => {
+    const told: string[] = [];
+    const unsubscribe = api.bus.subscribe('access-changed', ({ user_id }) => void told.push(user_id));
+    const heard = (user: { id: string }) =>
+      waitFor(() => told.splice(0).includes(user.id), { what: 'access-changed' });
+    try {
+      const leaving = await api.signUp();
+      await leaving.send('POST /auth/logout');
+      await heard(leaving);
+      const careful = await api.signUp();
+      await careful.send('POST /auth/change-password', {
+        body: { current_password: TEST_PASSWORD, new_password: 'a new one, longer' },
+      });
+      await heard(careful);
+      const robbed = await buildUser(api.db);
+      const stolen = textAt(await login(robbed.username), 'refresh_token');
+      await refresh(stolen);
+      await rows(
+        api.db,
+        `UPDATE sessions SET replaced_at = now() - interval '1 hour' WHERE token_hash = $1 RETURNING id`,
+        {
+          bind: [hashToken(stolen)],
+        },
+      );
+      await refresh(stolen);
+      await heard(robbed);
+    } finally {
+      unsubscribe();
+    }
+  });
+
   describe('my account', () => {
     it('is shown, and takes back the whole object with a new name, ignoring what is not mine to set', async () => {
       const user = await api.signUp();

@@ -1,6 +1,6 @@
 import { createRateLimiter, takeOrThrow, type Allowance } from '../rateLimiter.js';
 
-export interface LoginLimitSettings {
+interface LoginLimitSettings {
   loginPerAccountPerMinute: number;
   loginPerIpPerMinute: number;
   now?: () => number;

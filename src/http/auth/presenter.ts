@@ -1,7 +1,5 @@
 import type { UserRow } from '#src/db/types.js';
 
-export type UserView = ReturnType<typeof presentUser>;
-
 export function presentUser(user: UserRow) {
   return {
     id: user.id,

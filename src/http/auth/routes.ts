@@ -89,8 +89,12 @@ const refresh = defineRoute({
   errors: ['unauthenticated', 'token-reused', 'account-disabled'],
   async handler({ body, ip, userAgent }, api) {
     const { refreshTtlMs } = api.settings.auth;
-    const { user, opened } = await rotateSession(api.db, body.refresh_token, refreshTtlMs, { ip, userAgent });
-    return { body: presentSession(api, user, opened) };
+    const rotation = await rotateSession(api.db, body.refresh_token, refreshTtlMs, { ip, userAgent });
+    if (rotation.outcome === 'reused') {
+      api.accessChanged(rotation.userId);
+      throw new AppError('token-reused');
+    }
+    return { body: presentSession(api, rotation.user, rotation.opened) };
   },
 });
 
@@ -115,11 +119,11 @@ const logout = defineRoute({
   },
   body: schema.logout,
   success: { status: 200, schema: schema.message },
-  async handler({ actor, body }, { db, identities }) {
+  async handler({ actor, body }, { db, accessChanged }) {
     const family = body.refresh_token ? await findFamily(db, body.refresh_token) : null;
     if (actor) await endFamily(db, actor.sessionId);
     if (family) await endFamily(db, family.familyId);
-    for (const userId of [actor?.id, family?.userId]) if (userId !== undefined) identities.forgetUser(userId);
+    for (const userId of [actor?.id, family?.userId]) if (userId !== undefined) accessChanged(userId);
     return { body: { message: 'Signed out' } };
   },
 });
@@ -147,9 +151,9 @@ const putMe = defineRoute({
   body: schema.profileChange,
   success: { status: 200, schema: schema.user },
   errors: ['name-taken', 'email-taken'],
-  async handler({ actor, body }, { db, identities }) {
+  async handler({ actor, body }, { db, accessChanged }) {
     const user = await updateProfile(db, actor.id, body);
-    identities.forgetUser(actor.id);
+    accessChanged(actor.id);
     return { body: presentUser(user) };
   },
 });
@@ -165,7 +169,7 @@ const changePassword = defineRoute({
   body: schema.passwordChange,
   success: { status: 200, schema: schema.message },
   errors: ['wrong-password', 'rate-limited'],
-  async handler({ actor, body, ip }, { db, identities, loginLimits, settings }) {
+  async handler({ actor, body, ip }, { db, accessChanged, loginLimits, settings }) {
     loginLimits.attempt(actor.username, ip);
     const user = await findUser(db, actor.id);
     if (!(await verifyPassword(user.password_hash, body.current_password)))
@@ -179,7 +183,7 @@ const changePassword = defineRoute({
       });
       await endOtherFamilies(db, actor.id, actor.sessionId, transaction);
     });
-    identities.forgetUser(actor.id);
+    accessChanged(actor.id);
     return { body: { message: 'The password is changed' } };
   },
 });

@@ -70,24 +70,21 @@ export async function openSession(
   return { familyId: opened.family_id, refreshToken };
 }
 
-type Rotation =
+export type Rotation =
   { outcome: 'rotated'; user: UserRow; opened: OpenedSession } | { outcome: 'reused'; userId: string };
 
 /**
  * One refresh token for the next of its family. One that was replaced longer ago than the grace has been stolen, by
- * whoever came first or whoever comes now: the family ends for both. Rejects with `unauthenticated`, `token-reused`
- * or `account-disabled`.
+ * whoever came first or whoever comes now: the family ends for both, and the outcome says so instead of rejecting,
+ * since a rejection would roll that back. Rejects with `unauthenticated` or `account-disabled`.
  */
 export async function rotateSession(
   db: Database,
   token: string,
   ttlMs: number,
   client: Client,
-): Promise<{ user: UserRow; opened: OpenedSession }> {
-  const rotation = await inTransaction(db, transaction => rotate(db, transaction, token, ttlMs, client));
-  // The end of the family must be committed, so the refusal comes after the transaction.
-  if (rotation.outcome === 'reused') throw new AppError('token-reused');
-  return rotation;
+): Promise<Rotation> {
+  return inTransaction(db, transaction => rotate(db, transaction, token, ttlMs, client));
 }
 
 async function rotate(

@@ -50,7 +50,7 @@ export const operation = named(
 );
 export const operations = Joi.array().items(operation);
 
-export const event = named(
+const event = named(
   'OperationEvent',
   Joi.object({
     operation_id: uuid().required(),

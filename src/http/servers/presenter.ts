@@ -1,7 +1,5 @@
 import type { ListedServer } from './queries.js';
 
-export type ServerView = ReturnType<typeof presentServer>;
-
 /** `operationId`: the one that was just accepted; else the one that acts on the server now. */
 export function presentServer(server: ListedServer, operationId = server.current_op_id) {
   return {

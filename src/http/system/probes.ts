@@ -2,7 +2,7 @@ import type { Database } from '#src/db/connect.js';
 import { row } from '#src/db/sql.js';
 import type { Api } from '../deps.js';
 
-export type Health = 'up' | 'down' | 'disabled';
+type Health = 'up' | 'down' | 'disabled';
 
 export interface Readiness {
   status: 'ready' | 'unavailable';
