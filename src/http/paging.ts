@@ -35,7 +35,8 @@ const PAGE_FIELDS = {
 export function listQuery<Q extends PageQuery>(filters: Joi.SchemaMap<Q>): Joi.ObjectSchema<Q> {
   return Joi.object<Q>({ ...filters, ...PAGE_FIELDS })
     .without('page', ['limit', 'offset'])
-    .without('per_page', ['limit', 'offset']);
+    .without('per_page', ['limit', 'offset'])
+    .messages({ 'object.without': 'page and per_page do not go with limit and offset' });
 }
 
 /** `sort=name` or `sort=-name`. */
