@@ -1,8 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { findOperations } from '#src/db/operationQueries.js';
 import { rows } from '#src/db/sql.js';
 import { AppError } from '#src/domain/errors.js';
-import { hasEnded } from '#src/domain/operation.js';
 import type { Operations } from '#src/operations/operations.js';
 import type { Core } from './core.js';
 
@@ -18,33 +16,41 @@ export async function stopAllServers(core: Core, operations: Operations, signal:
   const { db, logger } = core;
   const alive = await rows<{ id: string }>(
     db,
-    `SELECT id FROM servers WHERE status NOT IN ('stopped', 'error') OR desired_state = 'running'`,
+    `SELECT id FROM servers WHERE status NOT IN ('stopped', 'error') OR desired_state = 'running' OR current_op_id IS NOT NULL`,
   );
   if (alive.length === 0) return;
   logger.info({ servers: alive.length }, 'stopping the Minecraft servers');
-  const stops: string[] = [];
   for (const { id } of alive) {
     try {
-      const { operation } = await operations.request({
+      await operations.request({
         kind: 'server.stop',
         serverId: id,
         requestedBy: null,
         trigger: 'user',
         reason: 'AYMC is being stopped',
       });
-      stops.push(operation.superseded_by ?? operation.id);
     } catch (error) {
-      // Being deleted, or waiting for an operator: not ours to stop.
+      // Being deleted, which stops it too, or waiting for an operator.
       if (!(error instanceof AppError)) throw error;
     }
   }
+  const ids = alive.map(({ id }) => id);
   const deadline = performance.now() + BUDGET_MS;
   while (!signal.aborted && performance.now() < deadline) {
-    const found = [...(await findOperations(db, stops)).values()];
-    if (found.every(operation => hasEnded(operation.state))) return;
+    if (!(await anyUnderWay(core, ids))) return;
     await sleep(LOOK_MS);
   }
   logger.warn('some servers have not stopped in time; they stay with their guards');
+}
+
+async function anyUnderWay({ db }: Core, serverIds: readonly string[]): Promise<boolean> {
+  const found = await rows(
+    db,
+    `SELECT 1 FROM servers s JOIN operations o ON o.id = s.current_op_id
+     WHERE s.id = ANY($1::uuid[]) AND o.state IN ('accepted', 'running') LIMIT 1`,
+    { bind: [serverIds] },
+  );
+  return found.length > 0;
 }
 
 /**

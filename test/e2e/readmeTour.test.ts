@@ -1,0 +1,108 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { expect } from 'chai';
+import { serveJar } from '../harness/jarServer.js';
+import { buildMinecraftJar } from '../harness/minecraftJar.js';
+import { findFreePort } from '../harness/minecraftServer.js';
+import { waitFor } from '../harness/waitFor.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const run = promisify(execFile);
+
+/** The code blocks of the README's tour, in their order. */
+async function readTour(): Promise<{ shell: string[]; client: string }> {
+  const readme = await readFile(join(root, 'README.md'), 'utf8');
+  const tour = readme.slice(readme.indexOf('## Five minutes'), readme.indexOf('## How operations survive'));
+  const blocks = [...tour.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)];
+  const of = (language: string) =>
+    blocks.filter(([, name]) => name === language).map(([, , code]) => code ?? '');
+  return { shell: of('bash'), client: of('js').join('\n') };
+}
+
+describe('the README', function () {
+  this.timeout(240_000);
+  let folder: string;
+  let start: ChildProcess;
+  let output = '';
+  let jar: Awaited<ReturnType<typeof serveJar>>;
+  let env: NodeJS.ProcessEnv;
+
+  before(async () => {
+    const built = await buildMinecraftJar();
+    jar = await serveJar(built.path);
+    folder = await mkdtemp(join(tmpdir(), 'aymc-tour-'));
+    env = {
+      ...process.env,
+      AYMC_DATA_DIR: folder,
+      PORT: String(await findFreePort()),
+      JAR_URL: jar.url,
+      JAR_SHA256: built.sha256,
+    };
+    // Found by the tour as a stranger's machine has it: without a database or Temporal of the test run.
+    for (const name of ['DATABASE_URL', 'TEMPORAL_ADDRESS']) delete env[name];
+    start = spawn(process.execPath, ['processes/bootstrap.mjs', 'start'], {
+      cwd: root,
+      env,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    start.stdout?.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
+  });
+
+  after(async () => {
+    if (start.exitCode === null) {
+      start.kill('SIGTERM');
+      await waitFor(() => start.exitCode !== null, { timeoutMs: 60_000, what: 'npm start to end' });
+    }
+    await jar.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  it('tells a tour that works as it stands', async () => {
+    const ready = await waitFor(() => /^AYMC ready (http:\/\/127\.0\.0\.1:\d+)$/m.exec(output), {
+      timeoutMs: 120_000,
+      what: 'the last line of the banner',
+    });
+    const url = ready[1] ?? '';
+    const { shell, client } = await readTour();
+    const client$ = join(root, '.cache', 'watch.mjs');
+    await writeFile(client$, client);
+
+    const watching: { child: ChildProcess; seen: string } = { child: start, seen: '' };
+    const [definitions = '', create = '', ...rest] = shell.map(block =>
+      block.replaceAll('http://127.0.0.1:8080', url),
+    );
+    const created = await run('bash', ['-euc', `${definitions}\n${create}\necho "$TOKEN $SERVER"`], {
+      cwd: root,
+      env,
+    });
+    const [token = '', server = ''] = created.stdout.trim().split(' ');
+    watching.child = spawn(process.execPath, [client$, token, server, url], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    watching.child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (watching.seen += chunk));
+    try {
+      const variables = `TOKEN=${token} SERVER=${server}`;
+      const helpers = create.split('\n').filter(line => line.startsWith('call()'));
+      const script = [definitions, variables, ...helpers, ...rest].join('\n');
+      const { stdout } = await run('bash', ['-euc', script], { cwd: root, env, timeout: 150_000 });
+      expect(stdout).to.match(/^succeeded$/m);
+      expect(stdout).to.match(/^running$/m);
+      expect(stdout).to.match(/^server\.stop$/m);
+      expect(stdout).to.match(/^server\.delete$/m);
+      await waitFor(() => watching.seen.includes('server.delete succeeded'), {
+        timeoutMs: 60_000,
+        what: 'the end of the tour in the socket client',
+      });
+      expect(watching.seen).to.include('hello');
+      expect(watching.seen).to.match(/server_status running/);
+      expect(watching.seen).to.include('server.start succeeded');
+    } finally {
+      watching.child.kill();
+      await rm(client$, { force: true });
+    }
+  });
+});
