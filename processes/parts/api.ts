@@ -37,8 +37,12 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
   const identities = createIdentities({ secret: core.jwtSecret, find: claims => findIdentity(db, claims) });
+  // Before the hub listens, so that whoever it looks at again is looked up anew.
+  const unsubscribe = bus.subscribe('access-changed', ({ user_id }) => identities.forgetUser(user_id));
+  shutdown.add('access changes', unsubscribe);
   const app = createApp({
     db,
+    bus,
     operations,
     gateway,
     identities,
