@@ -19,7 +19,7 @@ export interface ApiDeps {
   gateway: AgentGateway;
   identities: Identities;
   /** Told when a session ends, so that sockets and other processes look again. Absent: there are none. */
-  bus?: Pick<Bus, 'publish'>;
+  bus: Pick<Bus, 'publish'>;
   logger: Logger;
   /** Where the API's own metrics are registered, and what `/metrics` shows. */
   metrics: Registry;
