@@ -21,6 +21,9 @@ const app = inline(`${NOTE}
   const who = 'app';
   fs.writeFileSync(process.env.NOTES + '.app.json', JSON.stringify(process.env));
   ['SIGTERM', 'SIGHUP'].forEach(end);
+  // What the worker's greeting of the agents comes to.
+  const client = new (require('pg').Client)(process.env.DATABASE_URL);
+  client.connect().then(() => client.query("UPDATE agents SET status = 'online'")).finally(() => client.end());
   require('node:http').createServer((_, answer) => answer.end('{}')).listen(process.env.PORT, process.env.HOST);
 `);
 
