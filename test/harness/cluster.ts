@@ -26,8 +26,8 @@ export interface ClusterOptions {
   agents?: number;
   /** api and workers as processes of their own; otherwise both in one, as `npm start` runs them. */
   split?: boolean;
-  /** Of a split cluster; default 1. */
-  workers?: number;
+  /** A second worker, of a split cluster, that is down until it is restarted. */
+  spareWorker?: boolean;
   /** Postgres and Temporal for this cluster alone, so that they can be killed; otherwise those of the whole run. */
   ownEngines?: boolean;
   /** Further settings of the control plane. */
@@ -49,7 +49,7 @@ export interface Cluster {
   oracle: Oracle;
   agents: ClusterAgent[];
   admin: ClusterUser;
-  /** `api`, `worker` (`worker-2` …) or `app`; with own engines `postgres` and `temporal`; `agent` (`agent-2` …). */
+  /** `api`, `worker` (and `worker-2`) or `app`; with own engines `postgres` and `temporal`; `agent` (`agent-2` …). */
   part(name: string): Target;
   /** The end of every part's log, for the message of a failure. */
   logTails(): Promise<string>;
@@ -70,7 +70,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const folder = await mkdtemp(join(tmpdir(), 'aymc-cluster-'));
   const releases: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
   const stop = async () => {
-    for (const release of releases.splice(0).reverse()) await release();
+    for (const release of releases.splice(0).toReversed()) await release();
   };
   try {
     return await assemble({ folder, options, releases, stop });
@@ -91,10 +91,10 @@ interface Assembly {
 async function assemble(assembly: Assembly): Promise<Cluster> {
   const { folder, options, releases, stop } = assembly;
   const parts = new Map<string, Target>();
-  const add = async (part: Part) => {
+  const add = (part: Part) => {
     parts.set(part.name, part);
     releases.push(() => part.stop());
-    await part.start();
+    return part;
   };
   const [bundle, jdk, engines] = await Promise.all([
     bundleOnce(),
@@ -121,7 +121,8 @@ async function assemble(assembly: Assembly): Promise<Cluster> {
     ...TEST_PACE,
     ...options.env,
   };
-  await Promise.all(programsOf(options).map(program => add(createPart(folder, env, program))));
+  await Promise.all(programsOf(options).map(program => add(createPart(folder, env, program)).start()));
+  if (options.spareWorker) add(createPart(folder, env, { ...WORKER, name: 'worker-2' }));
 
   const admin = await signInAdmin(url, db);
   const oracle = new Oracle(join(folder, 'oracle.jsonl'));
@@ -165,10 +166,7 @@ async function borrowEngines(releases: Assembly['releases']): Promise<Engines> {
 }
 
 /** Both on ports that they keep over a restart, and on files that survive a kill −9. */
-async function startEngines(
-  { folder, releases }: Assembly,
-  add: (part: Part) => Promise<void>,
-): Promise<Engines> {
+async function startEngines({ folder, releases }: Assembly, add: (part: Part) => Part): Promise<Engines> {
   const dataDir = join(folder, 'engines');
   await mkdir(dataDir);
   const [postgresPort, temporalPort, uiPort] = [await freePort(), await freePort(), await freePort()];
@@ -179,7 +177,7 @@ async function startEngines(
     return server;
   });
   const temporal = new Part('temporal', () => startTemporal({ dataDir, port: temporalPort, uiPort }));
-  await Promise.all([add(postgres), add(temporal)]);
+  await Promise.all([add(postgres).start(), add(temporal).start()]);
   const db = connectDatabase({ url: databaseUrl, poolMax: 5, applicationName: 'test' });
   releases.push(() => db.close());
   await createMigrator(db).up();
@@ -193,19 +191,11 @@ interface Program {
   ready: RegExp;
 }
 
-const WORKER_POLLS = /"msg":"worker polls"/;
-const API_LISTENS = /"msg":"api listens"/;
+const WORKER = { name: 'worker', script: 'processes/worker.ts', ready: /"msg":"worker polls"/ };
+const API = { name: 'api', script: 'processes/api.ts', ready: /"msg":"api listens"/ };
+const APP = { name: 'app', script: 'processes/app.ts', ready: WORKER.ready };
 
-function programsOf({ split = false, workers = 1 }: ClusterOptions): Program[] {
-  if (!split) return [{ name: 'app', script: 'processes/app.ts', ready: WORKER_POLLS }];
-  const api = { name: 'api', script: 'processes/api.ts', ready: API_LISTENS };
-  const worker = (n: number) => ({
-    name: n === 1 ? 'worker' : `worker-${n}`,
-    script: 'processes/worker.ts',
-    ready: WORKER_POLLS,
-  });
-  return [api, ...Array.from({ length: workers }, (_, at) => worker(at + 1))];
-}
+const programsOf = ({ split = false }: ClusterOptions): Program[] => (split ? [API, WORKER] : [APP]);
 
 function createPart(folder: string, env: NodeJS.ProcessEnv, program: Program): Part {
   const logFile = join(folder, 'logs', `${program.name}.log`);

@@ -28,7 +28,9 @@ export class Oracle {
   #looking: Promise<void> = Promise.resolve();
 
   constructor(readonly file: string) {
-    this.#timer = setInterval(() => (this.#looking = this.#looking.then(() => this.#look())), LOOK_EVERY_MS);
+    this.#timer = setInterval(() => {
+      this.#looking = this.#looking.then(() => this.#look());
+    }, LOOK_EVERY_MS);
     this.#timer.unref();
   }
 

@@ -166,10 +166,11 @@ export class Part implements Target {
     this.#wanted = false;
     await this.#reviving;
     if (!this.#running) return;
-    const { pid, exited, stop } = this.#running;
+    const running = this.#running;
+    const { pid, exited } = running;
     process.kill(pid, 'SIGCONT');
     const timer = setTimeout(() => process.kill(pid, 'SIGKILL'), STOP_TIMEOUT_MS);
-    if (stop) await stop();
+    if (running.stop) await running.stop();
     else process.kill(pid, 'SIGTERM');
     await exited;
     clearTimeout(timer);

@@ -1,0 +1,139 @@
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import pg from 'pg';
+import { waitFor } from './waitFor.js';
+
+/** A trap that is set for one server and one of the events of its operations. */
+export interface Trap {
+  /** Resolves when the event has been committed. From then on no further event of this server is, until `release`. */
+  readonly sprung: Promise<void>;
+  /** Lets events pass again. Never rejects: a database that has been killed meanwhile holds nothing. */
+  release(): Promise<void>;
+}
+
+/** Advisory lock that a trap holds. */
+const GATE = 0x6661756c;
+const SPRUNG_TIMEOUT_MS = 60_000;
+
+/**
+ * Makes the instants between two events of an operation as long as a test needs to strike there. The event's own
+ * transaction commits and tells us; the transaction of the next one waits at a lock that we hold. An event is named by
+ * its type, a change of status by the new status, progress by its phase.
+ */
+export async function installTraps(databaseUrl: string): Promise<void> {
+  await withConnection(databaseUrl, connection =>
+    connection.query(`
+      CREATE TABLE fault_traps (server_id uuid PRIMARY KEY, event text NOT NULL, sprung boolean NOT NULL DEFAULT false);
+      CREATE FUNCTION spring_fault_traps() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        PERFORM pg_advisory_xact_lock_shared(${GATE}) FROM fault_traps
+          WHERE server_id = NEW.server_id AND sprung;
+        UPDATE fault_traps SET sprung = true
+          WHERE server_id = NEW.server_id AND NOT sprung
+            AND event = coalesce(NEW.data ->> 'status', NEW.data #>> '{progress,phase}', NEW.type);
+        IF FOUND THEN PERFORM pg_notify('fault_traps', NEW.server_id::text); END IF;
+        RETURN NEW;
+      END $$;
+      CREATE TRIGGER spring_fault_traps AFTER INSERT ON operation_events
+        FOR EACH ROW EXECUTE FUNCTION spring_fault_traps();
+    `),
+  );
+}
+
+export async function setTrap(databaseUrl: string, serverId: string, event: string): Promise<Trap> {
+  const connection = await connect(databaseUrl);
+  const sprung = new Promise<void>((resolve, reject) => {
+    const overdue = setTimeout(
+      () => reject(new Error(`no event "${event}" within ${SPRUNG_TIMEOUT_MS} ms`)),
+      SPRUNG_TIMEOUT_MS,
+    );
+    connection.on('notification', ({ payload }) => {
+      if (payload !== serverId) return;
+      clearTimeout(overdue);
+      resolve();
+    });
+  });
+  sprung.catch(() => undefined); // whoever waits for it is told; nobody may be there yet
+  await connection.query('LISTEN fault_traps');
+  await connection.query('SELECT pg_advisory_lock($1)', [GATE]);
+  await connection.query(
+    `INSERT INTO fault_traps VALUES ($1, $2) ON CONFLICT (server_id) DO UPDATE SET event = $2, sprung = false`,
+    [serverId, event],
+  );
+  return {
+    sprung,
+    async release() {
+      const gone = () => undefined;
+      await connection.query('DELETE FROM fault_traps WHERE server_id = $1', [serverId]).catch(gone);
+      await connection.end().catch(gone);
+    },
+  };
+}
+
+/** What an agent has on its disk about an operation, for instants that it has no event of. */
+export const AGENT_MARKS = {
+  /** The step is in the ledger: from here on it happens exactly once. */
+  'step noted': async (workDir: string, _serverId: string, operationId: string) =>
+    (await read(join(workDir, '.aymc/ledger.jsonl'))).includes(`"op":"${operationId}"`),
+  /** The guard has started the JVM. */
+  'JVM started': async (workDir: string, serverId: string, operationId: string) =>
+    someRun(workDir, serverId, async run => {
+      const isOurs = (await read(join(run, 'run.json'))).includes(`"run_id":"${operationId}/`);
+      return isOurs && (await read(join(run, 'pid'))) !== '';
+    }),
+  /** The run is to end, and the console is about to be told. */
+  'stop noted': async (workDir: string, serverId: string) =>
+    someRun(workDir, serverId, async run => {
+      const record = await read(join(run, 'run.json'));
+      return record.includes('"stop_cause":"stop"') && record.includes('"ended_at_ms":0');
+    }),
+  /** The guard has written the exit code down. */
+  'JVM ended': async (workDir: string, serverId: string) =>
+    someRun(workDir, serverId, async run => {
+      const record = await read(join(run, 'run.json'));
+      return record.includes('"stop_cause":"stop"') && (await read(join(run, 'exit'))) !== '';
+    }),
+} as const;
+export type AgentMark = keyof typeof AGENT_MARKS;
+
+/** Looks as often as it can: an agent does not wait for us. */
+export async function waitForMark(
+  mark: AgentMark,
+  workDir: string,
+  serverId: string,
+  operationId: string,
+): Promise<void> {
+  await waitFor(() => AGENT_MARKS[mark](workDir, serverId, operationId), {
+    timeoutMs: SPRUNG_TIMEOUT_MS,
+    everyMs: 1,
+    what: `the agent's mark "${mark}"`,
+  });
+}
+
+/** Whether the newest run is as wanted; older ones have ended likewise. */
+async function someRun(workDir: string, serverId: string, is: (folder: string) => Promise<boolean>) {
+  const runs = join(workDir, '.aymc/servers', serverId, 'runs');
+  const newest = (await readdir(runs).catch(() => [])).sort().at(-1);
+  return newest !== undefined && is(join(runs, newest));
+}
+
+function read(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch(() => '');
+}
+
+async function connect(url: string): Promise<pg.Client> {
+  const connection = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
+  // A killed database fails the query that waits for it; between queries it is no news to us.
+  connection.on('error', () => undefined);
+  await connection.connect();
+  return connection;
+}
+
+async function withConnection(url: string, work: (connection: pg.Client) => Promise<unknown>): Promise<void> {
+  const connection = await connect(url);
+  try {
+    await work(connection);
+  } finally {
+    await connection.end();
+  }
+}
