@@ -17,7 +17,7 @@ import { writeConsole } from '../server/console.js';
 import { parseLogLine } from '../server/logLine.js';
 import { parseServerId } from '../server/paths.js';
 import type { ManagedServer } from '../server/server.js';
-import type { Work } from '../work/runner.js';
+import type { Work } from '../work/task.js';
 import { STOP_TIMES } from '../work/stop.js';
 import type { RpcDeps } from './deps.js';
 import { EventReader } from './events.js';
@@ -133,7 +133,7 @@ async function sendCommand(
     await writeConsole(run.fifoPath, command);
   };
   const key = keyIn(metadata);
-  if (key) await runner.once(key, server, send);
+  if (key) await runner.once(key, server.id, send);
   else await send();
   return { success: true, message: 'sent', output: '' };
 }

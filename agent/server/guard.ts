@@ -27,7 +27,8 @@ export interface GuardSpec {
 }
 
 export interface Guard {
-  readonly pid: number;
+  /** SIGKILL; false when it has ended. */
+  kill(): boolean;
   /** Its own exit code: 0 after the JVM's end, else why it started none. Never settles for a guard that outlives us. */
   readonly ended: Promise<number>;
 }
@@ -48,12 +49,12 @@ export async function startGuard(spec: GuardSpec, shell: string): Promise<Guard>
     const ended = new Promise<number>(resolve => {
       child.once('exit', code => resolve(code ?? 137));
     });
-    const pid = await new Promise<number>((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
       child.once('error', reject);
-      child.once('spawn', () => resolve(child.pid ?? 0));
+      child.once('spawn', resolve);
     });
     child.unref();
-    return { pid, ended };
+    return { kill: () => child.kill('SIGKILL'), ended };
   } finally {
     await log.close();
   }

@@ -2,7 +2,6 @@ import { EventEmitter } from 'node:events';
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { type AgentPaths, isServerId } from './paths.js';
 import { scanLockHolders } from './process.js';
-import { trimConsoles } from './retention.js';
 import { ManagedServer, type ServerDeps } from './server.js';
 
 /** What inotify does not tell (a killed guard, a machine out of watches) is seen this late. */
@@ -110,7 +109,7 @@ export class Registry extends EventEmitter<{ console: [ManagedServer] }> {
     for (const server of this.all()) {
       if (!server.alive) continue; // a stopped one was trimmed when it was launched
       try {
-        server.runs = await trimConsoles(server.runs, this.deps.log);
+        await server.trim();
       } catch (error) {
         this.deps.log.warn({ err: error, server_id: server.id }, 'console files could not be trimmed');
       }

@@ -17,12 +17,13 @@ const RUNS_KEPT = 20;
 const KEPT_BEHIND_READER = 8 * 1024 * 1024;
 
 /**
- * Forgets what is too old or too much, oldest first, and answers the runs that are left. Nothing of a run that goes on
- * is removed here but by punching a hole: its size and offsets stay.
+ * Removes what is too old or too much, oldest first, and answers the runs that are gone altogether. Nothing of a run
+ * that goes on is removed but by punching a hole: its size and offsets stay.
  */
-export async function trimConsoles(runs: readonly Run[], log: Logger): Promise<Run[]> {
-  const left = runs.slice(-RUNS_KEPT);
-  for (const run of runs.slice(0, -RUNS_KEPT)) await rm(run.folder, { recursive: true, force: true });
+export async function trimConsoles(runs: readonly Run[], log: Logger): Promise<ReadonlySet<Run>> {
+  const forgotten = new Set(runs.slice(0, -RUNS_KEPT).filter(run => run.ended));
+  for (const run of forgotten) await rm(run.folder, { recursive: true, force: true });
+  const left = runs.filter(run => !forgotten.has(run));
   let budget = CONSOLE_BYTES_MAX;
   for (const [age, run] of left.toReversed().entries()) {
     const taken = await bytesOnDisk(run.consolePath);
@@ -37,7 +38,7 @@ export async function trimConsoles(runs: readonly Run[], log: Logger): Promise<R
       budget -= taken;
     }
   }
-  return left;
+  return forgotten;
 }
 
 /** Frees what a reader who stores everything has passed. Does nothing for small gains. */

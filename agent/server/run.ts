@@ -130,6 +130,21 @@ export class Run {
     await writeFileDurably(join(this.folder, 'run.json'), JSON.stringify(record));
   }
 
+  /** The process is gone. A lease that ended it is a cause of ours, and its name is in the folder. */
+  async end(exitCode: number | undefined): Promise<void> {
+    if (this.stopCause === undefined && (await this.#endedByLease())) this.stopCause = 'lease';
+    this.exitCode = exitCode;
+    this.endedAtMs = Date.now();
+    await this.save();
+  }
+
+  /** It was taken for ended, and is not. */
+  async reopen(): Promise<void> {
+    this.exitCode = undefined;
+    this.endedAtMs = 0;
+    await this.save();
+  }
+
   /** What the guard wrote down: undefined until it has started the JVM. */
   async readProcess(): Promise<GuardedProcess | undefined> {
     const text = await readTextIfThere(join(this.folder, 'pid'));
@@ -149,7 +164,7 @@ export class Run {
     return text !== undefined && /^\d+\n$/.test(text) ? Number(text) : undefined;
   }
 
-  async endedByLease(): Promise<boolean> {
+  async #endedByLease(): Promise<boolean> {
     return (await readTextIfThere(join(this.folder, 'lease-expired'))) !== undefined;
   }
 

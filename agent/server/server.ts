@@ -1,20 +1,17 @@
 import { EventEmitter } from 'node:events';
-import { watch, type FSWatcher } from 'node:fs';
 import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { ProcessState, type ServerState } from '#proto/gen/agent.js';
-import { assertNever } from '../errors.js';
+import type { ProcessState, ServerState } from '#proto/gen/agent.js';
 import type { Journal } from '../journal.js';
-import { bootId } from '../system.js';
-import { readConsole } from './console.js';
-import { type Guard, startGuard } from './guard.js';
-import type { ServerPaths } from './paths.js';
-import { type LockHolder, type ProcessIdentity, isAlive, signalProcess } from './process.js';
-import { saysReady } from './readiness.js';
-import { type GuardedProcess, Run, type StopCause } from './run.js';
-import { trimConsoles } from './retention.js';
 import { type ServerFacts, loadFacts, saveFacts } from './facts.js';
+import { startGuard } from './guard.js';
+import { LiveRun } from './liveRun.js';
+import type { ServerPaths } from './paths.js';
+import type { LockHolder, ProcessIdentity } from './process.js';
+import { trimConsoles } from './retention.js';
+import { Run, type StopCause } from './run.js';
+import { reasonOf, stateOf } from './state.js';
 
 export interface ServerDeps {
   readonly journal: Journal;
@@ -32,12 +29,6 @@ export interface Launch {
   readonly javaHome: string;
 }
 
-/** A guard that dies takes its JVM along; one that has not written the exit code after this long was killed. */
-const EXIT_RECORD_GRACE_MS = 3_000;
-/** Between the start of the guard and the note of its JVM; a guard that needs longer is not coming. */
-const LAUNCH_GRACE_SECONDS = 5;
-const SCAN_BYTES = 256 * 1024;
-
 /**
  * One server as its process is. `look()` compares the records with the kernel and writes down what changed; everything
  * else here is the few effects that a step may have on a process. Steps themselves live in work/.
@@ -46,15 +37,10 @@ const SCAN_BYTES = 256 * 1024;
  */
 export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
   facts: ServerFacts = {};
-  /** Oldest first; bounded by retention. The last one is the current or latest run. */
-  runs: Run[] = [];
-
-  #process: GuardedProcess | undefined;
-  #guard: Guard | undefined;
+  /** Oldest first; bounded by retention. */
+  #runs: Run[] = [];
+  #live: LiveRun | undefined;
   #guardExit: number | undefined;
-  #scanned = 0;
-  #deadSinceMs = 0;
-  #watcher: FSWatcher | undefined;
   #looking: Promise<void> | undefined;
   #lookAgain: Promise<void> | undefined;
   #deleted = false;
@@ -72,52 +58,52 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
   async adopt(): Promise<void> {
     await mkdir(this.paths.runs, { recursive: true });
     this.facts = await loadFacts(this.paths.facts);
-    this.runs = await Run.loadAll(this.paths.runs);
-    this.#attach();
+    this.#runs = await Run.loadAll(this.paths.runs);
+    const unfinished = this.#runs.findLast(run => !run.ended);
+    if (unfinished) this.#live = this.#watch(unfinished);
     await this.look();
     if (this.alive) await this.deps.journal.append(await this.describe(), 'adopted');
   }
 
+  get runs(): readonly Run[] {
+    return this.#runs;
+  }
+
   /** The one that goes on, else the latest. */
   get run(): Run | undefined {
-    return this.runs.findLast(run => !run.ended) ?? this.runs.at(-1);
+    return this.#live?.run ?? this.#runs.at(-1);
   }
 
   /** True from the launch of a run until its process is known to be gone. */
   get alive(): boolean {
-    const run = this.run;
-    return run !== undefined && !run.ended;
+    return this.#live !== undefined;
   }
 
+  /** Undefined also in the moment between a launch and the guard's note of its JVM. */
   get jvm(): ProcessIdentity | undefined {
-    return this.alive ? this.#process?.jvm : undefined;
+    return this.#live?.process?.jvm;
   }
 
   get state(): ProcessState {
-    return deriveState(this.run);
-  }
-
-  get provisioned(): Promise<boolean> {
-    const { jarFile } = this.facts;
-    return jarFile === undefined ? Promise.resolve(false) : exists(join(this.paths.folder, jarFile));
+    return stateOf(this.run);
   }
 
   async describe(): Promise<ServerState> {
-    const run = this.run;
-    const fence = this.deps.fenceOf(this.id);
+    const { run, jvm, facts } = this;
+    const { epoch, opSeq } = this.deps.fenceOf(this.id);
     return {
       serverId: this.id,
-      state: this.state,
+      state: stateOf(run),
       runId: run?.runId ?? '',
-      pid: this.jvm?.pid ?? 0,
-      startTicks: this.jvm?.startTicks ?? 0,
+      pid: jvm?.pid ?? 0,
+      startTicks: jvm?.startTicks ?? 0,
       startedAtMs: run?.startedAtMs ?? 0,
       readyAtMs: run?.readyAtMs ?? 0,
       exitCode: run?.exitCode,
       endedAtMs: run?.endedAtMs ?? 0,
-      provisioned: await this.provisioned,
-      epoch: fence.epoch,
-      opSeq: fence.opSeq,
+      provisioned: facts.jarFile !== undefined && (await exists(join(this.paths.folder, facts.jarFile))),
+      epoch,
+      opSeq,
       consoleOffset: (await run?.consoleSize()) ?? 0,
     };
   }
@@ -129,33 +115,41 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
 
   /**
    * Begins a run: its record is on disk before the guard starts, so that whoever comes after us finds either the run or
-   * nothing. The kernel lock, not this method, keeps a second copy out.
+   * nothing. The kernel lock, not this method, keeps a second copy out. Only for a server that is not alive.
    */
   async launch({ runId, epoch, command, javaHome }: Launch): Promise<Run> {
-    const number = (this.runs.at(-1)?.number ?? 0) + 1;
+    await this.trim();
+    const number = (this.#runs.at(-1)?.number ?? 0) + 1;
     const run = await Run.create(this.paths.runs, number, runId, epoch);
-    this.runs.push(run);
-    this.runs = await trimConsoles(this.runs, this.deps.log);
+    const live = this.#watch(run);
+    this.#runs.push(run);
+    this.#live = live;
+    this.#guardExit = undefined;
     const env = {
       ...this.deps.childEnv,
       JAVA_HOME: javaHome,
       AYMC_SERVER_ID: this.id,
       AYMC_EPOCH: String(epoch),
     };
-    this.#attach();
     try {
       const guard = await startGuard({ paths: this.paths, run, command, env }, this.deps.shell);
-      this.#guard = guard;
+      live.guard = guard;
       void guard.ended.then(code => {
-        if (this.#guard === guard) this.#guardExit = code;
+        live.guardExit = code;
         return this.look();
       });
     } catch (error) {
-      await this.#end(run, undefined);
+      await run.end(undefined);
       throw error;
+    } finally {
+      await this.look();
     }
-    await this.look();
     return run;
+  }
+
+  /** Why the guard of the latest run ended, where it was our child and has ended. */
+  get guardExit(): number | undefined {
+    return this.#live?.guardExit ?? this.#guardExit;
   }
 
   /**
@@ -163,28 +157,20 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
    * whether that is so now.
    */
   async adoptHolder({ jvm, guard, output }: LockHolder): Promise<boolean> {
-    const run = this.runs.find(candidate => candidate.consolePath === output);
+    const run = this.#runs.find(candidate => candidate.consolePath === output);
     if (run === undefined) return false;
-    if (run.ended) {
-      run.endedAtMs = 0;
-      run.exitCode = undefined;
-      await run.save();
-    }
-    this.#attach();
-    this.#process = { jvm, guard };
+    if (run.ended) await run.reopen();
+    this.#live?.close();
+    this.#live = this.#watch(run);
+    this.#live.adopt({ jvm, guard });
     await this.look();
     return this.alive;
   }
 
-  /** Why the guard of the latest run ended, where it was our child and has ended. */
-  get guardExit(): number | undefined {
-    return this.#guardExit;
-  }
-
   /** Notes, durably and before any effect, that the end of this run is wanted. The first cause stays, but kill wins. */
   async intendStop(cause: StopCause): Promise<void> {
-    const run = this.run;
-    if (run === undefined || run.ended || run.stopCause === cause || run.stopCause === 'kill') return;
+    const run = this.#live?.run;
+    if (run === undefined || run.stopCause === cause || run.stopCause === 'kill') return;
     run.stopCause = cause;
     await run.save();
     await this.look();
@@ -192,14 +178,7 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
 
   /** SIGTERM goes to the JVM, SIGKILL to its whole group. False when nothing is there to signal. */
   signal(signal: 'SIGTERM' | 'SIGKILL'): boolean {
-    const jvm = this.jvm;
-    if (jvm) return signalProcess(jvm, signal, signal === 'SIGKILL' ? 'group' : 'process');
-    // The guard has not started its JVM yet: without a guard there won't be one.
-    if (this.alive && this.#guard && signal === 'SIGKILL' && this.#guardExit === undefined) {
-      process.kill(this.#guard.pid, 'SIGKILL');
-      return true;
-    }
-    return false;
+    return this.#live?.signal(signal) ?? false;
   }
 
   /** Looks until the condition holds; false when the time is over first. Throws the signal's reason when aborted. */
@@ -235,10 +214,15 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
     return this.#looking;
   }
 
+  /** Bounds the disk space of old consoles. */
+  async trim(): Promise<void> {
+    const forgotten = await trimConsoles(this.#runs, this.deps.log);
+    this.#runs = this.#runs.filter(run => !forgotten.has(run));
+  }
+
   /** Lets go of the server without touching its process. */
   detach(): void {
-    this.#watcher?.close();
-    this.#watcher = undefined;
+    this.#live?.close();
   }
 
   /** After its folders are gone: nothing is written down any more. */
@@ -249,100 +233,34 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
 
   async #look(): Promise<void> {
     if (this.#deleted) return;
-    const run = this.run;
-    if (run && !run.ended) {
-      this.#process ??= await run.readProcess();
-      if (this.#process === undefined) await this.#lookForLaunch(run);
-      else if (isAlive(this.#process.jvm)) await this.#lookAtPlaying(run, this.#process);
-      else await this.#lookForExit(run, this.#process);
+    const live = this.#live;
+    if (live) {
+      try {
+        await live.look();
+      } finally {
+        // Also when the disk is too full to write it down: the process is gone all the same.
+        if (live.run.ended) this.#retire(live);
+      }
     }
-    await this.#writeDownChange();
+    const { state, run } = this;
+    if (state === this.deps.journal.lastStateOf(this.id)) return;
+    const reason = reasonOf(state, run);
+    await this.deps.journal.append(await this.describe(), reason);
+    this.deps.log.info({ server_id: this.id, run_id: run?.runId, state, reason }, 'server changed');
   }
 
-  /** No JVM is noted yet: the guard is about to, or never will. */
-  async #lookForLaunch(run: Run): Promise<void> {
-    const refused = this.#guardExit !== undefined;
-    const lost =
-      run.bootId !== bootId() || (this.#guard === undefined && run.ageSeconds > LAUNCH_GRACE_SECONDS);
-    if (refused || lost) await this.#end(run, undefined);
-  }
-
-  async #lookAtPlaying(run: Run, { jvm, guard }: GuardedProcess): Promise<void> {
-    if (run.readyAtMs === 0) await this.#scanForReady(run);
-    // The kernel kills the JVM when its guard dies; but a guard that died between fork and prctl left it without that.
-    if (!isAlive(guard) && isAlive(jvm)) signalProcess(jvm, 'SIGKILL', 'group');
-  }
-
-  async #lookForExit(run: Run, { guard, jvm }: GuardedProcess): Promise<void> {
-    const exitCode = await run.readExit();
-    if (exitCode !== undefined) {
-      // A server may become ready and end between two looks.
-      if (run.readyAtMs === 0) await this.#scanForReady(run);
-      return this.#end(run, exitCode);
-    }
-    if (jvm.bootId !== bootId()) return this.#end(run, undefined);
-    if (isAlive(guard)) {
-      this.#deadSinceMs ||= performance.now();
-      if (performance.now() - this.#deadSinceMs < EXIT_RECORD_GRACE_MS) return;
-    }
-    // The guard was killed, and the kernel killed the JVM for it.
-    await this.#end(run, 137);
-  }
-
-  async #end(run: Run, exitCode: number | undefined): Promise<void> {
-    if (run.stopCause === undefined && (await run.endedByLease())) run.stopCause = 'lease';
-    run.exitCode = exitCode;
-    run.endedAtMs = Date.now();
-    await run.save();
-    this.detach();
+  #retire(live: LiveRun): void {
+    live.close();
+    this.#guardExit = live.guardExit;
+    if (this.#live === live) this.#live = undefined;
     this.emit('console');
   }
 
-  async #scanForReady(run: Run): Promise<void> {
-    for (;;) {
-      const range = { offset: this.#scanned, maxBytes: SCAN_BYTES, ended: false };
-      const { lines, offset, nextOffset } = await readConsole(run.consolePath, range);
-      if (nextOffset === offset) return;
-      this.#scanned = nextOffset;
-      if (lines.some(saysReady)) {
-        run.readyAtMs = Date.now();
-        await run.save();
-        return;
-      }
-    }
-  }
-
-  async #writeDownChange(): Promise<void> {
-    const { state } = this;
-    if (state === this.deps.journal.lastStateOf(this.id)) return;
-    const reason = reasonOf(state, this.run);
-    await this.deps.journal.append(await this.describe(), reason);
-    this.deps.log.info({ server_id: this.id, run_id: this.run?.runId, state, reason }, 'server changed');
-  }
-
-  /** Makes the latest run the one that is watched. */
-  #attach(): void {
-    this.detach();
-    this.#process = undefined;
-    this.#guard = undefined;
-    this.#guardExit = undefined;
-    this.#deadSinceMs = 0;
-    const run = this.run;
-    this.#scanned = run?.droppedBefore ?? 0;
-    if (run === undefined || run.ended) return;
-    try {
-      // One inotify watch on the run's folder tells of console output, of the exit code and of the lease's end.
-      this.#watcher = watch(run.folder, { persistent: false }, (_event, name) => {
-        this.emit('console');
-        if (name !== 'console.log' || run.readyAtMs === 0) void this.look();
-      });
-      this.#watcher.on('error', error =>
-        this.deps.log.warn({ err: error, server_id: this.id }, 'watch ended'),
-      );
-    } catch (error) {
-      // Out of inotify watches: the registry's look every second finds the same, later.
-      this.deps.log.warn({ err: error, server_id: this.id }, 'cannot watch the run folder; polling');
-    }
+  #watch(run: Run): LiveRun {
+    return new LiveRun(run, this.deps.log, name => {
+      this.emit('console');
+      if (name !== 'console.log' || run.readyAtMs === 0) void this.look();
+    });
   }
 
   /** True when a look ended, false when the time is over or the signal was aborted. */
@@ -360,50 +278,6 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
       this.on('look', onLook);
       signal.addEventListener('abort', onAbort);
     });
-  }
-}
-
-function deriveState(run: Run | undefined): ProcessState {
-  if (run === undefined) return ProcessState.STOPPED;
-  if (!run.ended) {
-    if (run.stopCause !== undefined) return ProcessState.STOPPING;
-    return run.readyAtMs > 0 ? ProcessState.RUNNING : ProcessState.STARTING;
-  }
-  return run.stopCause !== undefined || run.exitCode === 0 ? ProcessState.STOPPED : ProcessState.CRASHED;
-}
-
-function reasonOf(state: ProcessState, run: Run | undefined): string {
-  switch (state) {
-    case ProcessState.STARTING:
-      return 'start-requested';
-    case ProcessState.RUNNING:
-      return 'ready';
-    case ProcessState.STOPPING:
-      return run?.stopCause === 'kill' ? 'kill-requested' : 'stop-requested';
-    case ProcessState.STOPPED:
-      return endReason(run?.stopCause);
-    case ProcessState.CRASHED:
-      return 'crash';
-    case ProcessState.PROCESS_STATE_UNSPECIFIED:
-    case ProcessState.UNRECOGNIZED:
-      return '';
-    default:
-      return assertNever(state);
-  }
-}
-
-function endReason(cause: StopCause | undefined): string {
-  switch (cause) {
-    case 'stop':
-      return 'stopped';
-    case 'kill':
-      return 'killed';
-    case 'lease':
-      return 'lease-expired';
-    case undefined:
-      return 'exit'; // someone typed `stop` on the console
-    default:
-      return assertNever(cause);
   }
 }
 

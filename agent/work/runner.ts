@@ -1,19 +1,11 @@
 import type { Logger } from 'pino';
-import {
-  type WorkKey,
-  type WorkProgress,
-  type WorkRequest,
-  WorkState,
-  type WorkStatus,
-} from '#proto/gen/agent.js';
+import { type WorkKey, type WorkRequest, WorkState, type WorkStatus } from '#proto/gen/agent.js';
 import { AgentError, toAgentError } from '../errors.js';
-import { parseServerId } from '../server/paths.js';
 import type { Registry } from '../server/registry.js';
-import type { ManagedServer } from '../server/server.js';
 import { type Fence, isOlder, isTerminal, type Ledger, type LedgerEntry, ledgerKey } from './ledger.js';
-import { type AbortCause, StepAborted, type StepContext } from './step.js';
-
-export type Work = NonNullable<WorkRequest['work']>;
+import { newEntry, validate } from './request.js';
+import type { AbortCause, StepContext } from './step.js';
+import { NO_PROGRESS, Task, type Work } from './task.js';
 
 /** Does one step; throws AgentError for a failure, the signal's reason when it was aborted. */
 export type PerformStep = (work: Work, context: StepContext) => Promise<void>;
@@ -24,24 +16,6 @@ const CANCELLABLE: ReadonlySet<Work['$case']> = new Set(['provision', 'start']);
 /** While a step waits, its watchers hear from it at least this often: silence means that the agent is gone. */
 const HEARTBEAT_MS = 5_000;
 const PRUNE_EVERY_MS = 3600_000;
-
-const NO_PROGRESS: WorkProgress = { phase: '', percent: -1, message: '', bytesDone: 0, bytesTotal: 0 };
-
-/** A step that has not ended. */
-interface Task {
-  readonly entry: LedgerEntry;
-  readonly work: Work;
-  readonly server: ManagedServer;
-  /** Begun by an earlier agent process, which may have got anywhere. */
-  readonly resumed: boolean;
-  /** Settles when the entry is on disk; a second submit of the same pair waits for it. */
-  accepted: Promise<void>;
-  state: WorkState.ACCEPTED | WorkState.IN_PROGRESS;
-  progress: WorkProgress;
-  abortCause: AbortCause | undefined;
-  readonly abort: AbortController;
-  readonly abortUncancellable: AbortController;
-}
 
 /**
  * Accepts steps, runs them, remembers how they ended. Steps of one server take turns, but a kill gets through at once;
@@ -68,25 +42,24 @@ export class WorkRunner {
 
   /** Takes up what the last agent process left unfinished. Before anyone can submit. */
   async resume(): Promise<void> {
-    const { ledger, registry, log } = this.deps;
+    const { ledger, log } = this.deps;
     for (const entry of ledger.unfinished()) {
       log.info(
         { op_id: entry.opId, step: entry.step, server_id: entry.serverId },
         'taking up an unfinished step',
       );
-      const server = await registry.find(entry.serverId);
       const work = entry.request?.work;
       if (work === undefined) {
         const unknown = new AgentError(
           'outcome-unknown',
           'the agent died while it sent this console command',
         );
-        await this.#finish(entry, server, WorkState.OUTCOME_UNKNOWN, unknown);
+        await this.#finish(entry, WorkState.OUTCOME_UNKNOWN, unknown);
       } else if (isOlder(entry.fence, ledger.fenceOf(entry.serverId))) {
-        await this.#finish(entry, server, WorkState.FAILED, superseded());
+        await this.#finish(entry, WorkState.FAILED, superseded());
       } else {
-        const task = this.#register(entry, work, server, true);
-        if (entry.cancelRequested) this.#abort(task, 'cancelled');
+        const task = this.#register(entry, work, true);
+        if (entry.cancelRequested) task.abort('cancelled');
         this.#enqueue(task);
       }
     }
@@ -95,8 +68,7 @@ export class WorkRunner {
   /** Accepts a step and answers at once; the same pair again is answered with what became of the first. */
   async submit(request: WorkRequest): Promise<WorkStatus> {
     const { key, work, serverId, fence } = validate(request);
-    const { ledger, registry } = this.deps;
-    const server = work.$case === 'provision' ? registry.ensure(serverId) : await registry.find(serverId);
+    const { ledger } = this.deps;
     const known = ledger.find(key.opId, key.step);
     if (known) {
       await this.#tasks.get(ledgerKey(key.opId, key.step))?.accepted;
@@ -109,10 +81,10 @@ export class WorkRunner {
     const entry = newEntry(key, serverId, fence, request);
     if (late) {
       await ledger.accept(entry);
-      await this.#finish(entry, server, WorkState.FAILED, superseded());
+      await this.#finish(entry, WorkState.FAILED, superseded());
       return this.#statusOf(entry);
     }
-    const task = this.#register(entry, work, server, false);
+    const task = this.#register(entry, work, false);
     task.accepted = ledger.accept(entry);
     try {
       await task.accepted;
@@ -137,7 +109,7 @@ export class WorkRunner {
     this.#watchers.set(id, watchers.add(onChange));
     return () => {
       watchers.delete(onChange);
-      if (watchers.size === 0) this.#watchers.delete(id);
+      if (watchers.size === 0 && this.#watchers.get(id) === watchers) this.#watchers.delete(id);
     };
   }
 
@@ -165,7 +137,7 @@ export class WorkRunner {
     const task = this.#tasks.get(ledgerKey(key.opId, key.step));
     if (task && (task.state === WorkState.ACCEPTED || CANCELLABLE.has(task.work.$case))) {
       await this.deps.ledger.requestCancel(entry);
-      this.#abort(task, 'cancelled');
+      task.abort('cancelled');
     }
     return this.#statusOf(entry);
   }
@@ -174,29 +146,29 @@ export class WorkRunner {
    * Has a short effect at most once for its pair: a console command. Returns at once when it has had it. One that failed
    * has had none and may be tried again; one that an earlier agent process may or may not have had is `outcome-unknown`.
    */
-  async once(key: WorkKey, server: ManagedServer, effect: () => Promise<void>): Promise<void> {
+  async once(key: WorkKey, serverId: string, effect: () => Promise<void>): Promise<void> {
     const { ledger } = this.deps;
     const known = ledger.find(key.opId, key.step);
     if (known?.outcome?.state === WorkState.SUCCEEDED) return;
     if (known && known.outcome?.state !== WorkState.FAILED) {
       throw new AgentError('outcome-unknown', 'whether this command was sent cannot be found out');
     }
-    const entry = newEntry(key, server.id, ledger.fenceOf(server.id), undefined);
+    const entry = newEntry(key, serverId, ledger.fenceOf(serverId), undefined);
     await ledger.accept(entry);
     try {
       await effect();
     } catch (error) {
-      await this.#finish(entry, server, WorkState.FAILED, toAgentError(error));
+      await this.#finish(entry, WorkState.FAILED, toAgentError(error));
       throw error;
     }
-    await this.#finish(entry, server, WorkState.SUCCEEDED, undefined);
+    await this.#finish(entry, WorkState.SUCCEEDED, undefined);
   }
 
   /** Lets go of every step without ending any: the next agent process takes them up. */
   async detach(): Promise<void> {
     this.#detached = true;
     for (const timer of this.#timers) clearInterval(timer);
-    for (const task of this.#tasks.values()) this.#abort(task, 'detached');
+    for (const task of this.#tasks.values()) task.abort('detached');
     await Promise.allSettled(this.#lanes.values());
   }
 
@@ -206,19 +178,8 @@ export class WorkRunner {
     return entry;
   }
 
-  #register(entry: LedgerEntry, work: Work, server: ManagedServer, resumed: boolean): Task {
-    const task: Task = {
-      entry,
-      work,
-      server,
-      resumed,
-      accepted: Promise.resolve(),
-      state: WorkState.ACCEPTED,
-      progress: NO_PROGRESS,
-      abortCause: undefined,
-      abort: new AbortController(),
-      abortUncancellable: new AbortController(),
-    };
+  #register(entry: LedgerEntry, work: Work, resumed: boolean): Task {
+    const task = new Task(entry, work, resumed);
     this.#tasks.set(ledgerKey(entry.opId, entry.step), task);
     return task;
   }
@@ -226,17 +187,8 @@ export class WorkRunner {
   /** A newer operation has the server: the steps of older ones end where they are. */
   #supersedeOlder(serverId: string, fence: Fence): void {
     for (const task of this.#tasks.values()) {
-      if (task.entry.serverId === serverId && isOlder(task.entry.fence, fence))
-        this.#abort(task, 'superseded');
+      if (task.entry.serverId === serverId && isOlder(task.entry.fence, fence)) task.abort('superseded');
     }
-  }
-
-  /** A later cause outranks a cancel: who cleans up after a cancelled start must stop too. */
-  #abort(task: Task, cause: AbortCause): void {
-    if (task.abortCause !== undefined && task.abortCause !== 'cancelled') return;
-    task.abortCause = cause;
-    task.abort.abort(new StepAborted(cause));
-    if (cause !== 'cancelled') task.abortUncancellable.abort(new StepAborted(cause));
   }
 
   #enqueue(task: Task): void {
@@ -255,7 +207,7 @@ export class WorkRunner {
 
   /** A step that is aborted while it waits need not wait on. */
   #whenItsTurn(before: Promise<void>, task: Task): Promise<void> {
-    const { signal } = task.abort;
+    const { signal } = task;
     const aborted = new Promise<void>(resolve =>
       signal.addEventListener('abort', () => resolve(), { once: true }),
     );
@@ -264,17 +216,16 @@ export class WorkRunner {
 
   /** Never rejects. */
   async #perform(task: Task): Promise<void> {
-    const { entry, server } = task;
-    const context = this.#contextOf(task);
-    const log = this.deps.log.child({ op_id: entry.opId, step: entry.step, server_id: server.id });
+    const { entry, signal } = task;
+    const log = this.deps.log.child({ op_id: entry.opId, step: entry.step, server_id: entry.serverId });
     let outcome: { state: WorkState; error?: AgentError } | undefined;
     try {
       // A cancelled step that was taken up again may have effects to undo: only its handler knows.
       const mayHaveEffects = task.resumed && task.abortCause === 'cancelled';
-      if (!mayHaveEffects) context.signal.throwIfAborted();
+      if (!mayHaveEffects) signal.throwIfAborted();
       task.state = WorkState.IN_PROGRESS;
       this.#notify(entry);
-      await this.deps.perform(task.work, context);
+      await this.deps.perform(task.work, await this.#contextOf(task));
       outcome = { state: WorkState.SUCCEEDED };
     } catch (error) {
       outcome = outcomeOf(error, task.abortCause);
@@ -282,18 +233,22 @@ export class WorkRunner {
     }
     if (outcome) {
       log.info({ kind: task.work.$case, state: outcome.state, code: outcome.error?.code }, 'step ended');
-      await this.#finish(entry, server, outcome.state, outcome.error);
+      await this.#finish(entry, outcome.state, outcome.error);
     }
   }
 
-  #contextOf(task: Task): StepContext {
-    const { entry, server } = task;
+  /** The server is looked up when it is the step's turn: the step before it may have been a delete. */
+  async #contextOf(task: Task): Promise<StepContext> {
+    const { entry } = task;
+    const { registry } = this.deps;
+    const makesServer = task.work.$case === 'provision';
+    const server = makesServer ? registry.ensure(entry.serverId) : await registry.find(entry.serverId);
     return {
       server,
       runId: `${entry.opId}/${entry.step}`,
       fence: entry.fence,
-      signal: task.abort.signal,
-      uncancellable: task.abortUncancellable.signal,
+      signal: task.signal,
+      uncancellable: task.uncancellable,
       report: progress => {
         const phaseChanged = progress.phase !== task.progress.phase;
         task.progress = { ...NO_PROGRESS, ...progress };
@@ -304,12 +259,7 @@ export class WorkRunner {
     };
   }
 
-  async #finish(
-    entry: LedgerEntry,
-    server: ManagedServer,
-    state: WorkState,
-    error: AgentError | undefined,
-  ): Promise<void> {
+  async #finish(entry: LedgerEntry, state: WorkState, error: AgentError | undefined): Promise<void> {
     const id = ledgerKey(entry.opId, entry.step);
     const outcome: WorkStatus = {
       key: { opId: entry.opId, step: entry.step },
@@ -317,7 +267,7 @@ export class WorkRunner {
       progress: this.#tasks.get(id)?.progress,
       errorCode: error?.code ?? '',
       errorDetail: error?.detail ?? '',
-      server: await server.describe(),
+      server: await (await this.deps.registry.find(entry.serverId)).describe(),
     };
     try {
       await this.deps.ledger.finish(entry, outcome);
@@ -381,48 +331,4 @@ function outcomeOf(
     return { state: WorkState.CANCELLED, error: new AgentError('cancelled', 'the step was cancelled') };
   }
   return { state: WorkState.FAILED, error: named };
-}
-
-function newEntry(
-  { opId, step }: WorkKey,
-  serverId: string,
-  fence: Fence,
-  request: WorkRequest | undefined,
-): LedgerEntry {
-  return {
-    opId,
-    step,
-    serverId,
-    fence,
-    acceptedAtMs: Date.now(),
-    request,
-    cancelRequested: false,
-    outcome: undefined,
-  };
-}
-
-interface ValidRequest {
-  readonly key: WorkKey;
-  readonly work: Work;
-  readonly serverId: string;
-  readonly fence: Fence;
-}
-
-function validate(request: WorkRequest): ValidRequest {
-  const { key, work, epoch, opSeq } = request;
-  if (!key || !isToken(key.opId) || !isToken(key.step)) {
-    throw new AgentError(
-      'invalid-request',
-      'key needs an op_id and a step: 1 to 200 visible characters, no slash',
-    );
-  }
-  if (!work) throw new AgentError('invalid-request', 'there is no such kind of work');
-  if (epoch < 0 || opSeq < 0)
-    throw new AgentError('invalid-request', 'epoch and op_seq must not be negative');
-  return { key, work, serverId: parseServerId(request.serverId), fence: { epoch, opSeq } };
-}
-
-/** Both make the run id `{op_id}/{step}`, which must name one pair only. */
-function isToken(text: string): boolean {
-  return /^[\x21-\x2e\x30-\x7e]{1,200}$/.test(text);
 }
