@@ -463,6 +463,30 @@ describe('agent under faults', function () {
     expect(agent.upstream.requests.at(-1)?.range).to.match(/^bytes=[1-9]/);
   });
 
+  it('a reader who was away catches up over all runs, in order, to the end of each', async () => {
+    await driver.provision();
+    for (const run of [1, 2, 3]) {
+      await driver.run(await startOf(`${READY}; echo "run ${run}"; ${COMMANDS}`));
+      await driver.run(driver.request(stopWork()));
+    }
+    await driver.run(await startOf(`${READY}; printf 'last words'; exit 4`));
+    const everything = { [driver.serverId]: { runId: '', offset: 0 } };
+    const heard = await hear(driver, { console: everything }, current =>
+      linesOf(current).includes('last words'),
+    );
+    const told = linesOf(heard).filter(line => /^run \d$|Stopping|last words/.test(line));
+    expect(told.map(line => line.replace(/^\[.*\]: /, ''))).to.deep.equal([
+      'run 1',
+      'Stopping the server',
+      'run 2',
+      'Stopping the server',
+      'run 3',
+      'Stopping the server',
+      'last words',
+    ]);
+    expect(new Set(heard.chunks.map(({ runId }) => runId)).size).to.equal(4);
+  });
+
   it('a reader who does not read costs no memory and slows nobody', async () => {
     const server = await booted(`${READY}; ${COMMANDS}`);
     const other = new AgentDriver(agent, gateway);
