@@ -1,10 +1,11 @@
+import { spawn } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { ConfigError, loadConfig, type Config } from '#src/config.js';
 import { createLogger } from '#src/observability/logger.js';
 import { createShutdown, type Shutdown } from '#src/observability/shutdown.js';
 import { ourPrograms } from './dev/programs.js';
 import { shutdownMs, startDev, type Dev } from './dev/startDev.js';
-import { runTool, type Say } from './dev/tools.js';
+import type { Say } from './dev/tools.js';
 import { watchSources } from './dev/watch.js';
 
 /** All of AYMC in one terminal: `npm start`, and with `--watch` `npm run dev`. */
@@ -34,18 +35,17 @@ function endWithLauncher(shutdown: Shutdown): void {
   timer.unref();
 }
 
-/** Compiles in a process of its own, and keeps what runs when that fails. */
+/** Compiles in a process of its own, whose complaints the person who changed the code should see; then restarts. */
 async function rebuild(dev: Dev, signal: AbortSignal): Promise<void> {
-  say('Sources changed; compiling …');
-  try {
-    await runTool(process.execPath, ['processes/bootstrap.mjs', 'build'], {
-      timeoutMs: REBUILD_TIMEOUT_MS,
-      signal,
-    });
-    dev.restartCode();
-  } catch (error) {
-    if (!signal.aborted) say(error instanceof Error ? error.message : String(error));
-  }
+  const options = { stdio: 'inherit', signal, timeout: REBUILD_TIMEOUT_MS } as const;
+  const builder = spawn(process.execPath, ['processes/bootstrap.mjs', 'build'], options);
+  const compiled = await new Promise<boolean>(resolve => {
+    builder.once('error', () => resolve(false));
+    builder.once('exit', code => resolve(code === 0));
+  });
+  if (signal.aborted) return;
+  if (compiled) dev.restartCode();
+  else say('That does not compile; what runs goes on.');
 }
 
 async function main(config: Config, watch: boolean): Promise<void> {

@@ -33,9 +33,10 @@ export function watchSources({ root, folders, changed, signal }: Deps): void {
     timer = setTimeout(() => void run(), SETTLE_MS);
   };
   for (const folder of folders) {
-    watch(join(root, folder), { recursive: true, signal }, (_event, file) => {
+    const watcher = watch(join(root, folder), { recursive: true }, (_event, file) => {
       if (file === null || /\.(ts|sh|proto)$/.test(file)) settle();
     });
+    signal.addEventListener('abort', () => watcher.close(), { once: true });
   }
   signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
 }
