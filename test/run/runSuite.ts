@@ -1,0 +1,124 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { settings } from '#src/config/table.js';
+import { endProcessesOf, filesLeftIn } from '../harness/leaks.js';
+import { readEntries, type SuiteResult } from './results.js';
+import type { Services } from './services.js';
+import { root, type Selection } from './suites.js';
+
+export interface SuiteRun {
+  /** The run's own folder; the suite gets its temporary folder in there. */
+  readonly folder: string;
+  readonly services: Services;
+  readonly grep: string | undefined;
+  /** Where processes leave what they covered; undefined = coverage is not asked for. */
+  readonly coverage: { readonly v8: string; readonly workflows: string } | undefined;
+  /** Aborted when the run is to end early. */
+  readonly signal: AbortSignal;
+}
+
+const SUITE_PROCESS = fileURLToPath(new URL('suiteProcess.ts', import.meta.url));
+/**
+ * Without `require` of ES modules mocha imports test files. It would otherwise require them, and the loader would make a
+ * second copy of every module that a file with a top-level await imports.
+ */
+const NODE_OPTIONS = ['--import', 'tsx', '--no-experimental-require-module'];
+const KILL_AFTER_MS = 5000;
+
+/** Runs the files of one suite to their end, and holds it to leaving nothing behind. Never rejects. */
+export async function runSuite({ suite, files }: Selection, run: SuiteRun): Promise<SuiteResult> {
+  const since = performance.now();
+  const results = join(run.folder, `${suite.name}.jsonl`);
+  const temporary = join(run.folder, suite.name);
+  const faults: string[] = [];
+  try {
+    const env = await run.services.provide(suite.needs);
+    mkdirSync(temporary);
+    chmodSync(temporary, 0o711);
+    const command = [
+      ...NODE_OPTIONS,
+      SUITE_PROCESS,
+      `--suite=${suite.name}`,
+      `--results=${results}`,
+      ...(run.grep === undefined ? [] : [`--grep=${run.grep}`]),
+      ...files,
+    ];
+    const child = spawn(process.execPath, command, {
+      cwd: root,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...environment(run), ...env, TMPDIR: temporary },
+    });
+    faults.push(...(await untilEnd(child, suite.limitMinutes, run.signal)));
+    if (!run.signal.aborted) faults.push(...(await leftovers(temporary)));
+  } catch (error) {
+    faults.push(`can't be run: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  }
+  return sumUp(suite.name, results, faults, (performance.now() - since) / 1000);
+}
+
+/** The settings of a developer's own installation are no business of tests. */
+function environment({ coverage }: SuiteRun): NodeJS.ProcessEnv {
+  const ours = new Set<string>(settings.map(({ setting }) => setting.name));
+  const others = Object.entries(process.env).filter(([name]) => !ours.has(name.replace(/_FILE$/, '')));
+  return {
+    ...Object.fromEntries(others),
+    ...(coverage && { NODE_V8_COVERAGE: coverage.v8, AYMC_COVERAGE_DIR: coverage.workflows }),
+  };
+}
+
+/** Complaints about the process itself; that tests failed is told by its results. */
+async function untilEnd(child: ChildProcess, limitMinutes: number, signal: AbortSignal): Promise<string[]> {
+  let complaint: string | undefined;
+  const end = (reason: string): void => {
+    complaint ??= reason;
+    child.kill('SIGTERM');
+    setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS).unref();
+  };
+  const limit = setTimeout(() => end(`was ended after ${limitMinutes} minutes`), limitMinutes * 60_000);
+  const abort = (): void => end('was interrupted');
+  signal.addEventListener('abort', abort);
+  if (signal.aborted) abort();
+  const { code, deadly } = await exitOf(child);
+  clearTimeout(limit);
+  signal.removeEventListener('abort', abort);
+  if (complaint !== undefined) return [complaint];
+  return code === 0 || code === 1 ? [] : [`ended with ${deadly ?? `exit code ${code}`}`];
+}
+
+function exitOf(child: ChildProcess): Promise<{ code: number | null; deadly: NodeJS.Signals | null }> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, deadly) => resolve({ code, deadly }));
+  });
+}
+
+async function leftovers(temporary: string): Promise<string[]> {
+  const files = filesLeftIn(temporary);
+  const processes = await endProcessesOf(temporary);
+  return [
+    ...processes.map(({ pid, command }) => `left a process running: ${pid} ${command}`),
+    ...(files.length === 0 ? [] : [`left in its temporary folder: ${files.join(', ')}`]),
+  ];
+}
+
+function sumUp(suite: string, resultsFile: string, faults: readonly string[], seconds: number): SuiteResult {
+  const entries = readEntries(resultsFile);
+  const count = (wanted: string): number =>
+    entries.filter(entry => entry.kind === 'test' && entry.outcome === wanted).length;
+  const last = entries.findLast(entry => entry.kind === 'begin')?.title;
+  const told = entries.flatMap(entry => (entry.kind === 'details' ? [entry.text] : []));
+  return {
+    suite,
+    passed: count('passed'),
+    failed: count('failed') + faults.length,
+    pending: count('pending'),
+    seconds,
+    details: [
+      ...told,
+      ...faults.map(fault => `  The suite ${fault}${last === undefined ? '' : ` (last in "${last}")`}`),
+    ],
+    files: entries.filter(entry => entry.kind === 'file'),
+  };
+}
