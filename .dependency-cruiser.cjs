@@ -13,8 +13,19 @@ const apart = (name, from, to, comment, except) => ({
 
 module.exports = {
   forbidden: [
-    { name: 'no-circles', severity: 'error', comment: 'Move what both need into a third file below them.', from: {}, to: { circular: true } },
-    apart('domain-is-pure', room('src/domain'), rooms('src/(?!(domain)/)[^/]+', 'activities', 'processes', 'agent', 'proto', 'migrations'), 'Rules take values. I/O and shapes of other rooms are handed in.'),
+    {
+      name: 'no-circles',
+      severity: 'error',
+      comment: 'Move what both need into a third file below them.',
+      from: {},
+      to: { circular: true },
+    },
+    apart(
+      'domain-is-pure',
+      room('src/domain'),
+      rooms('src/(?!(domain)/)[^/]+', 'activities', 'processes', 'agent', 'proto', 'migrations'),
+      'Rules take values. I/O and shapes of other rooms are handed in.',
+    ),
     {
       name: 'domain-needs-nobody',
       severity: 'error',
@@ -22,8 +33,18 @@ module.exports = {
       from: { path: room('src/domain') },
       to: { dependencyTypes: ['npm', 'core'] },
     },
-    apart('contracts-see-domain', room('src/contracts'), rooms('src/(?!(contracts|domain)/)[^/]+', 'activities', 'processes', 'agent', 'migrations'), 'What two processes agree on holds no implementation.'),
-    apart('workflows-see-contracts', room('workflows'), rooms('src/(?!(contracts|domain)/)[^/]+', 'activities', 'processes', 'agent', 'proto', 'migrations'), 'A workflow asks an activity; declare it in src/contracts/activities.ts.'),
+    apart(
+      'contracts-see-domain',
+      room('src/contracts'),
+      rooms('src/(?!(contracts|domain)/)[^/]+', 'activities', 'processes', 'agent', 'migrations'),
+      'What two processes agree on holds no implementation.',
+    ),
+    apart(
+      'workflows-see-contracts',
+      room('workflows'),
+      rooms('src/(?!(contracts|domain)/)[^/]+', 'activities', 'processes', 'agent', 'proto', 'migrations'),
+      'A workflow asks an activity; declare it in src/contracts/activities.ts.',
+    ),
     {
       name: 'workflows-are-deterministic',
       severity: 'error',
@@ -31,19 +52,60 @@ module.exports = {
       from: { path: room('workflows') },
       to: { dependencyTypes: ['core'] },
     },
-    apart('agent-stands-alone', room('agent'), rooms('src', 'activities', 'processes', 'workflows', 'migrations'), 'An agent is shipped alone: share by proto/agent.proto.'),
-    apart('nobody-imports-the-agent', rooms('src', 'activities', 'workflows', 'processes'), room('agent'), 'Talk to it through src/agents/gateway.ts.'),
-    apart('nobody-imports-processes', rooms('src', 'activities', 'workflows', 'agent', 'migrations'), room('processes'), 'Singletons are made in processes and handed down as deps.'),
-    apart('activities-are-not-imported', rooms('src', 'workflows', 'agent'), room('activities'), 'Share rules by src/domain, shapes by src/contracts.'),
-    apart('http-is-the-top', rooms('src/(db|agents|bus|marketplace|provisioning|storage|operations|realtime|security|observability)', 'activities'), room('src/http'), 'Routes call down; nobody calls a route.'),
-    apart('realtime-is-for-processes', rooms('src/(db|agents|bus|provisioning|operations|security|observability|http)', 'activities'), room('src/realtime'), 'Publish on the bus; realtime listens.'),
-    apart('operations-calls-down', rooms('src/(db|agents|bus|provisioning|security|observability)'), room('src/operations'), 'Needs an operation? That decision belongs into activities or http.'),
+    apart(
+      'agent-stands-alone',
+      room('agent'),
+      rooms('src', 'activities', 'processes', 'workflows', 'migrations'),
+      'An agent is shipped alone: share by proto/agent.proto.',
+    ),
+    apart(
+      'nobody-imports-the-agent',
+      rooms('src', 'activities', 'workflows', 'processes'),
+      room('agent'),
+      'Talk to it through src/agents/gateway.ts.',
+    ),
+    apart(
+      'nobody-imports-processes',
+      rooms('src', 'activities', 'workflows', 'agent', 'migrations'),
+      room('processes'),
+      'Singletons are made in processes and handed down as deps.',
+    ),
+    apart(
+      'activities-are-not-imported',
+      rooms('src', 'workflows', 'agent'),
+      room('activities'),
+      'Share rules by src/domain, shapes by src/contracts.',
+    ),
+    apart(
+      'http-is-the-top',
+      rooms(
+        'src/(db|agents|bus|marketplace|provisioning|storage|operations|realtime|security|observability)',
+        'activities',
+      ),
+      room('src/http'),
+      'Routes call down; nobody calls a route.',
+    ),
+    apart(
+      'realtime-is-for-processes',
+      rooms('src/(db|agents|bus|provisioning|operations|security|observability|http)', 'activities'),
+      room('src/realtime'),
+      'Publish on the bus; realtime listens.',
+    ),
+    apart(
+      'operations-calls-down',
+      rooms('src/(db|agents|bus|provisioning|security|observability)'),
+      room('src/operations'),
+      'Needs an operation? That decision belongs into activities or http.',
+    ),
     ...['db', 'agents', 'bus', 'provisioning'].map(name => ({
       name: `${name}-and-its-neighbours`,
       severity: 'error',
       comment: 'Rooms between two arrows meet in activities, operations or http.',
       from: { path: room(`src/${name}`) },
-      to: { path: rooms('src/(db|agents|bus|provisioning|marketplace|storage)'), pathNot: room(`src/${name}`) },
+      to: {
+        path: rooms('src/(db|agents|bus|provisioning|marketplace|storage)'),
+        pathNot: room(`src/${name}`),
+      },
     })),
     {
       name: 'config-is-handed-down',
@@ -52,7 +114,13 @@ module.exports = {
       from: { path: rooms('src/(?!(config)/)[^/]+', 'activities', 'workflows', 'agent') },
       to: { path: '^src/config' },
     },
-    { name: 'only-the-agent-speaks-grpc-as-a-server', severity: 'error', comment: 'Calls to agents go through src/agents.', from: { path: rooms('src/(?!(agents)/)[^/]+', 'activities', 'workflows') }, to: { path: 'node_modules/@grpc/' } },
+    {
+      name: 'only-the-agent-speaks-grpc-as-a-server',
+      severity: 'error',
+      comment: 'Calls to agents go through src/agents.',
+      from: { path: rooms('src/(?!(agents)/)[^/]+', 'activities', 'workflows') },
+      to: { path: 'node_modules/@grpc/' },
+    },
   ],
   options: {
     tsConfig: { fileName: 'tsconfig.json' },

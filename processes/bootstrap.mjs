@@ -19,6 +19,7 @@ const COMMANDS = {
   agent: { build: true, run: ['--enable-source-maps', 'dist/agent/main.js'] },
   migrate: { build: true, run: ['--enable-source-maps', 'dist/processes/migrate.js'] },
   seed: { build: true, run: ['--enable-source-maps', 'dist/processes/seed.js'] },
+  install: { build: false },
   build: { build: true },
   test: { build: false, run: ['--import', 'tsx', 'test/run.ts'] },
   bench: { build: true, run: ['--import', 'tsx', 'test/bench/run.ts'] },

@@ -54,27 +54,28 @@ export interface ServerToClientEvents {
   message: (message: Message) => void;
 }
 
+const SERVER_TOPICS = ['logs', 'metrics', 'status', 'operations'] as const;
+type ServerTopic = (typeof SERVER_TOPICS)[number];
+
 /** `server:<id>:logs|metrics|status|operations`, `operation:<id>`, `user:notifications`, `agents`. */
 export type Channel =
-  | { kind: 'server'; server_id: string; topic: 'logs' | 'metrics' | 'status' | 'operations' }
+  | { kind: 'server'; server_id: string; topic: ServerTopic }
   | { kind: 'operation'; operation_id: string }
   | { kind: 'notifications' }
   | { kind: 'agents' };
 
 const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
-const SERVER_CHANNEL = new RegExp(`^server:(${UUID}):(logs|metrics|status|operations)$`);
+const SERVER_CHANNEL = new RegExp(`^server:(${UUID}):(\\w+)$`);
 const OPERATION_CHANNEL = new RegExp(`^operation:(${UUID})$`);
+
+function isServerTopic(topic: string | undefined): topic is ServerTopic {
+  return SERVER_TOPICS.some(known => known === topic);
+}
 
 /** Null for anything that is not a channel. */
 export function parseChannel(name: string): Channel | null {
-  const server = SERVER_CHANNEL.exec(name);
-  if (server?.[1] && server[2]) {
-    return {
-      kind: 'server',
-      server_id: server[1],
-      topic: server[2] as 'logs' | 'metrics' | 'status' | 'operations',
-    };
-  }
+  const [, server_id, topic] = SERVER_CHANNEL.exec(name) ?? [];
+  if (server_id !== undefined && isServerTopic(topic)) return { kind: 'server', server_id, topic };
   const operation = OPERATION_CHANNEL.exec(name);
   if (operation?.[1]) return { kind: 'operation', operation_id: operation[1] };
   if (name === 'user:notifications') return { kind: 'notifications' };

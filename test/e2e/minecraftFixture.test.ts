@@ -209,7 +209,7 @@ describe('the Minecraft server and client of the tests', function () {
     const t1 = process.hrtime.bigint();
 
     const lines = (await readFile(oracle, 'utf8')).trimEnd().split('\n');
-    const events: unknown[] = lines.map(line => JSON.parse(line));
+    const events: unknown[] = lines.map((line): unknown => JSON.parse(line));
     const id = { server: 's1', agent: 'a1', epoch: 7, pid: server.pid };
     expect(events).to.have.lengthOf(2);
     expect(events[0]).to.deep.include({ ...id, event: 'start' });

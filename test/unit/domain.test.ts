@@ -43,7 +43,7 @@ describe('permissions', () => {
   });
 
   it('never give a member the owner’s rights', () => {
-    for (const role of ROLES.filter(role => role !== 'admin')) {
+    for (const role of ROLES.filter(name => name !== 'admin')) {
       expect(can({ id: 'm', role }, 'own', { owner_id: 'o', member: PERMISSIONS })).to.equal(false);
     }
   });
