@@ -32,11 +32,14 @@ export function watchSources({ root, folders, changed, signal }: Deps): void {
     clearTimeout(timer);
     timer = setTimeout(() => void run(), SETTLE_MS);
   };
-  for (const folder of folders) {
-    const watcher = watch(join(root, folder), { recursive: true }, (_event, file) => {
+  const watchers = folders.map(folder =>
+    watch(join(root, folder), { recursive: true }, (_event, file) => {
       if (file === null || /\.(ts|sh|proto)$/.test(file)) settle();
-    });
-    signal.addEventListener('abort', () => watcher.close(), { once: true });
-  }
-  signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+    }),
+  );
+  const stop = (): void => {
+    clearTimeout(timer);
+    for (const watcher of watchers) watcher.close();
+  };
+  signal.addEventListener('abort', stop, { once: true });
 }
