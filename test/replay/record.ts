@@ -66,6 +66,9 @@ async function recordAll(
   await keep('startServer-failed', await run('server.start', await newServer()));
   await keep('restartServer-failed', await run('server.restart', await newServer()));
   fake.clearScript();
+  fake.script(onStart({ endsWith: 'outcome-unknown' }));
+  await keep('startServer-compensated', await run('server.start', await newServer()));
+  fake.clearScript();
   fake.script(onWork('provision', { endsWith: 'checksum-mismatch' }));
   await keep('provisionServer-failed', await run('server.provision', await newServer()));
   fake.clearScript();

@@ -152,6 +152,14 @@ describe('operations carried by workflows', function () {
     expect(await run('server.start')).to.include({ state: 'succeeded' });
   });
 
+  it('undo a start that may have happened, and say so', async () => {
+    agent.script(onStart({ endsWith: 'outcome-unknown' }));
+    const operation = await run('server.start');
+    expect(operation.state).to.equal('compensated');
+    expect(operation.error?.code).to.equal('outcome-unknown');
+    expect((await serverRow()).status).to.equal('stopped');
+  });
+
   it('delete the server and its row, and keep the operation', async () => {
     await run('server.start');
     const operation = await run('server.delete');

@@ -19,7 +19,8 @@ export function problemOf(error: unknown): Problem {
     const code: ErrorCode = isErrorCode(cause.type) ? cause.type : 'internal';
     const detail = cause.message;
     if (code === 'superseded' || code === 'stale-write') return { kind: 'superseded', code, detail };
-    return { kind: cause.nonRetryable ? 'failed' : 'unsure', code, detail };
+    const definite = cause.nonRetryable === true && code !== 'outcome-unknown';
+    return { kind: definite ? 'failed' : 'unsure', code, detail };
   }
   if (cause instanceof TimeoutFailure) {
     return { kind: 'unsure', code: 'agent-timeout', detail: 'The agent did not finish the step in time' };
