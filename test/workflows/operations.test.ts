@@ -157,7 +157,7 @@ describe('operations carried by workflows', function () {
     const operation = await run('server.start');
     expect(operation.state).to.equal('compensated');
     expect(operation.error?.code).to.equal('outcome-unknown');
-    expect((await serverRow()).status).to.equal('stopped');
+    expect((await serverRow()).status).to.equal('error');
   });
 
   it('delete the server and its row, and keep the operation', async () => {
