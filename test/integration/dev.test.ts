@@ -9,7 +9,9 @@ import pg from 'pg';
 import { waitFor } from '#test/harness/waitFor.js';
 import { identify } from '../../processes/dev/processTable.js';
 import { freePort } from '../../processes/dev/ports.js';
+import { startPostgres } from '../../processes/dev/postgresServer.js';
 import type { Runtime } from '../../processes/dev/runtimeFile.js';
+import { startTemporal } from '../../processes/dev/temporalServer.js';
 
 const STAND_IN = fileURLToPath(new URL('./devStandIn.ts', import.meta.url));
 const READY = /^AYMC ready (http:\/\/127\.0\.0\.1:\d+)$/m;
@@ -178,6 +180,25 @@ describe('npm start', function () {
     }
   });
 
+  it('uses the PostgreSQL and Temporal that the settings name, and leaves them running', async () => {
+    const own = { dataDir: join(root, 'own') };
+    const [postgres, temporal] = await Promise.all([
+      startPostgres({ ...own, port: await freePort(), fsync: false }),
+      startTemporal({ ...own, port: await freePort(), uiPort: await freePort() }),
+    ]);
+    try {
+      const run = await start({ DATABASE_URL: postgres.url, TEMPORAL_ADDRESS: temporal.address }).ready();
+      const runtime = await run.runtime();
+      expect(runtime.postgres.url).to.equal(postgres.url);
+      expect(runtime.temporal).to.deep.equal({ address: temporal.address, ui: null, namespace: 'default' });
+      expect(runtime.pids).to.include({ postgres: null, temporal: null });
+      expect(await run.stop()).to.equal(0);
+      expect([identify(postgres.pid), identify(temporal.pid)].every(Boolean)).to.equal(true);
+    } finally {
+      await Promise.all([postgres.stop(), temporal.stop()]);
+    }
+  });
+
   it('says when the port that was asked for is taken', async () => {
     const port = await freePort();
     const holder = await hold(port);
@@ -185,6 +206,22 @@ describe('npm start', function () {
     expect(await run.ended).to.equal(1);
     expect(run.output).to.include(`PORT ${port} is taken on 127.0.0.1`);
     await new Promise(resolve => holder.close(resolve));
+  });
+
+  it('ends at once, and leaves nothing, when told twice because the app does not end', async () => {
+    const run = await start({ STUBBORN: '1' }).ready();
+    const pids = pidsOf(await run.runtime());
+    run.kill('SIGINT');
+    await waitFor(() => run.notes(), { what: 'the app to be told' });
+    const ended = waitFor(
+      () => {
+        run.kill('SIGINT');
+        return pids.every(pid => !identify(pid));
+      },
+      { everyMs: 200, timeoutMs: 8000, what: 'everything to be gone' },
+    );
+    expect(await run.ended).to.equal(1);
+    await ended;
   });
 
   it('ends at once and completely when told to while it is starting', async () => {

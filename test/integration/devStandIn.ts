@@ -14,7 +14,7 @@ const inline = (code: string): Program => ({ command: process.execPath, args: ['
 const NOTE = `
   const fs = require('node:fs');
   const note = line => fs.appendFileSync(process.env.NOTES, line + '\\n');
-  const end = name => process.on(name, () => { note(who + ' ' + name); process.exit(0); });
+  const end = name => process.on(name, () => { note(who + ' ' + name); if (!process.env.STUBBORN) process.exit(0); });
 `;
 
 const app = inline(`${NOTE}
