@@ -21,8 +21,6 @@ import { MAX_CHANNELS, parseCommand, parseSubscribe, parseUnsubscribe } from './
 /** Most messages in one answer, shared by its channels; what else there is follows as messages. */
 const MAX_BACKLOG = 1_000;
 const MAX_BACKLOG_OF_A_CHANNEL = 200;
-/** A client that was refused so often without a pause is cut off. */
-const FLOOD = 200;
 
 /** Runs a console command for someone who may; rejects with an AppError. */
 export type SendCommand = (user: Actor, serverId: string, command: string) => Promise<{ output?: string }>;
@@ -72,7 +70,10 @@ export class Connection {
     return this.#watched.size;
   }
 
-  /** `reply` is called once, before any message of the new channels; a rejection (AppError) means that nothing changed. */
+  /**
+   * `reply` is called once, before any message of the channels. After a rejection none of them is watched; only a
+   * request that was refused as such (`invalid-request`, `rate-limited`) has changed nothing.
+   */
   subscribe(input: unknown, reply: (answer: SubscribeAnswer) => void): Promise<void> {
     return this.#admit(() => this.#inTurn(() => this.#subscribe(parseSubscribe(input), reply)));
   }
@@ -154,9 +155,9 @@ export class Connection {
   }
 
   async #subscribe(request: SubscribeRequest, reply: (answer: SubscribeAnswer) => void): Promise<void> {
-    const { allowed, denied } = await this.#authorise(request.channels);
     // A channel that is asked for again begins again, from the cursor that came with it.
     for (const name of request.channels) this.#leave(name);
+    const { allowed, denied } = await this.#authorise(request.channels);
     const { opened, refused } = await this.#open(allowed, request.after ?? {});
     for (const [name, watched] of opened) this.#watched.set(name, watched);
     if (this.#ended) return opened.forEach((_, name) => void this.#leave(name));
@@ -179,7 +180,7 @@ export class Connection {
     }
     const { db, limit } = this.#deps;
     const denials = await limit(() => findDenials(db, this.#principal.user, channels));
-    const room = MAX_CHANNELS - [...this.#watched.keys()].filter(name => !channels.has(name)).length;
+    const room = MAX_CHANNELS - this.#watched.size;
     const allowed = new Map<string, Channel>();
     for (const [name, channel] of channels) {
       const code = denials.get(name) ?? (allowed.size < room ? null : 'rate-limited');
@@ -235,7 +236,7 @@ export class Connection {
   }
 
   async #admit<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#inbound.refusedInARow >= FLOOD) this.end(new AppError('rate-limited'));
+    if (this.#inbound.flooding) this.end(new AppError('rate-limited'));
     if (this.#ended) throw new AppError('shutting-down', { detail: 'The connection is ending' });
     return this.#inbound.admit(work);
   }

@@ -5,6 +5,9 @@ import { MAX_CHANNELS } from './requests.js';
 const BURST = MAX_CHANNELS;
 const PER_SECOND = 20;
 const MAX_UNDER_WAY = MAX_CHANNELS;
+/** Refusals are forgiven at this pace: who tries again once a second, as told, is never a flood. */
+const FORGIVEN_PER_SECOND = 40;
+const FLOOD = 200;
 
 export interface Inbound {
   /**
@@ -12,37 +15,41 @@ export interface Inbound {
    * `rate-limited` at once.
    */
   admit<T>(work: () => Promise<T>): Promise<T>;
-  /** Refusals since the last request that was let through: a client that goes on regardless is a flood. */
-  readonly refusedInARow: number;
+  /** The client goes on regardless of being refused. */
+  readonly flooding: boolean;
 }
 
 /** Bounds what one client can make us do: a bucket for its rate, a count for what is under way. */
 export function createInbound(now: () => number = () => performance.now()): Inbound {
   let tokens = BURST;
-  let filledAt = now();
-  let underWay = 0;
   let refused = 0;
+  let seenAt = now();
+  let underWay = 0;
+
+  function letTimePass(): void {
+    const seconds = (now() - seenAt) / 1000;
+    seenAt += seconds * 1000;
+    tokens = Math.min(BURST, tokens + seconds * PER_SECOND);
+    refused = Math.max(0, refused - seconds * FORGIVEN_PER_SECOND);
+  }
 
   return {
     async admit(work) {
-      const at = now();
-      tokens = Math.min(BURST, tokens + ((at - filledAt) / 1000) * PER_SECOND);
-      filledAt = at;
+      letTimePass();
       if (tokens < 1 || underWay >= MAX_UNDER_WAY) {
         refused++;
         throw new AppError('rate-limited', { retryAfterS: 1 });
       }
       tokens--;
       underWay++;
-      refused = 0;
       try {
         return await work();
       } finally {
         underWay--;
       }
     },
-    get refusedInARow() {
-      return refused;
+    get flooding() {
+      return refused >= FLOOD;
     },
   };
 }

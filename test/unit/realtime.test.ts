@@ -117,11 +117,30 @@ describe('what one client may ask for', () => {
       return passed;
     };
     expect(await ask(1_000)).to.equal(200);
-    expect(inbound.refusedInARow).to.equal(800);
     now += 1_000;
     expect(await ask(100)).to.equal(20);
     now += 3_600_000;
     expect(await ask(1_000)).to.equal(200);
+  });
+
+  it('may be asked for again once a second, but not in a flood', async () => {
+    let now = 0;
+    const inbound = createInbound(() => now);
+    const ask = async (times: number) => {
+      for (let n = 0; n < times; n++) await inbound.admit(async () => n).catch(() => undefined);
+    };
+    await ask(200);
+    for (let second = 0; second < 600; second++) {
+      await ask(50);
+      expect(inbound.flooding).to.equal(false);
+      now += 1_000;
+    }
+    // Getting through now and then does not make it less of one.
+    for (let turn = 0; turn < 40; turn++) {
+      await ask(10);
+      now += 50;
+    }
+    expect(inbound.flooding).to.equal(true);
   });
 
   it('is not more than 200 things at a time, and one that fails makes room like one that succeeds', async () => {
