@@ -14,10 +14,7 @@ import type { Config } from '#src/config.js';
 import type { Core } from './core.js';
 import type { TemporalLink } from './temporalLink.js';
 
-/** With Redis, pokes arrive; this only bounds what a lost one costs. */
-const SLOW_POLL_MS = 10_000;
-/** Without Redis, this is how events of other processes arrive. */
-const FAST_POLL_MS = 1_000;
+const POLL_MS = 1_000;
 
 export interface ApiPart {
   /** `http://host:port` as it really listens. */
@@ -91,13 +88,15 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
   return { url: `http://${config.http.host}:${port}` };
 }
 
-function pollMsOf({ bus, logger }: Core, alone: boolean): number | null {
+/** Pokes may be lost with Redis at any moment, so events of other processes are never more than a second late. */
+function pollMsOf({ config, logger }: Core, alone: boolean): number | null {
   if (alone) return null;
-  if (bus.shared) return SLOW_POLL_MS;
-  logger.warn(
-    'no Redis: events of other processes are polled from Postgres once a second, live console lines are not',
-  );
-  return FAST_POLL_MS;
+  if (config.redis.url === undefined) {
+    logger.warn(
+      'no Redis: events of other processes are polled from Postgres, live console lines stay in theirs',
+    );
+  }
+  return POLL_MS;
 }
 
 function checkOf(temporal: TemporalLink): NeighbourCheck {
