@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
-import { type Logger, pino } from 'pino';
+import { type Logger, pino, stdTimeFunctions } from 'pino';
 import { type AgentConfig, ConfigError, loadConfig } from './config.js';
 import { assertNever } from './errors.js';
 import { writeFileDurably } from './files.js';
@@ -30,7 +30,14 @@ const SHUTDOWN_MS = 4_500;
 /** Exit codes: 0 after a signal, 78 for settings (EX_CONFIG), 75 when another agent has the work dir, 1 otherwise. */
 async function main(): Promise<void> {
   const config = loadConfig();
-  const log = pino({ level: config.logLevel, base: { agent_id: config.agentId, pid: process.pid } });
+  const log = pino({
+    level: config.logLevel,
+    // The same line as the control plane's, so that one query finds a request in both.
+    base: { name: `agent ${config.agentId}` },
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: label => ({ level: label }) },
+    redact: ['token', 'authorization', '*.token', '*.authorization'],
+  });
   const missing = GUARD_TOOLS.filter(tool => findTool(tool, config.path) === undefined);
   if (missing.length > 0) {
     throw new ConfigError([`PATH has no ${missing.join(', ')}; install util-linux and coreutils`]);
