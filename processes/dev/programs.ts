@@ -26,9 +26,14 @@ export function ourPrograms(): Programs {
     migrate: program('../migrate', 'up'),
     seed: program('../seed'),
     app: program('../app'),
-    agent: program('../../agent/main'),
+    agent: thrifty(program('../../agent/main')),
     workflowBundle: existsSync(bundle) ? bundle : undefined,
   };
+}
+
+/** An agent lives beside what it serves: a smaller young generation saves a quarter of its memory. */
+function thrifty({ command, args }: Program): Program {
+  return { command, args: ['--max-semi-space-size=4', ...args] };
 }
 
 function program(module: string, ...args: readonly string[]): Program {
