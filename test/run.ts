@@ -1,14 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { COVERAGE_GATE, measureCoverage, roomTable } from './coverage.js';
+import { COVERAGE_GATE, measureCoverage, roomTable, type RawCoverage } from './coverage.js';
 import { endProcessesOf } from './harness/leaks.js';
 import { missingPrerequisites } from './run/prerequisites.js';
-import { table, type SuiteResult } from './run/results.js';
+import { bySuite, table, type SuiteResult } from './run/results.js';
 import { makeRunFolder, removeFolder } from './run/runFolder.js';
-import { runSuite, type SuiteRun } from './run/runSuite.js';
+import { runShare, type SuiteRun } from './run/runSuite.js';
 import { createServices } from './run/services.js';
-import { root, selectTests, type Selection } from './run/suites.js';
+import { root, selectTests, type Share } from './run/suites.js';
 
 /**
  * `npm test [-- names…] [--grep=text]`: all suites, or those and the files that are named. Sets up and takes down what
@@ -16,8 +16,8 @@ import { root, selectTests, type Selection } from './run/suites.js';
  * the gate.
  */
 const SLOWEST = 8;
-/** More at a time would make tests wait for each other rather than end sooner. */
-const LANES = Math.min(2, availableParallelism());
+/** Tests wait more than they work, so one more than there are cores; many more would make them miss their deadlines. */
+const LANES = Math.min(4, availableParallelism() + 1);
 
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -32,57 +32,73 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const missing = await missingPrerequisites();
-if (missing.length > 0) {
-  for (const complaint of missing) console.error(complaint);
-  end(0, missing.length);
-} else {
-  const { passed, failed } = await runTests(selectTests(positionals));
-  end(passed, passed === 0 ? Math.max(failed, 1) : failed);
+if (missing.length > 0) end({ passed: 0, faults: missing });
+else end(await runTests(selectTests(positionals)));
+
+interface Verdict {
+  readonly passed: number;
+  readonly failed?: number;
+  /** What is wrong beside failed tests; each counts as one. */
+  readonly faults: readonly string[];
 }
 
-async function runTests(selected: readonly Selection[]): Promise<{ passed: number; failed: number }> {
+async function runTests(selected: readonly Share[]): Promise<Verdict> {
+  const since = performance.now();
   const folder = await makeRunFolder();
   const services = createServices(join(folder, 'services'), console.log, interrupted.signal);
   const coverage =
     process.env['AYMC_COVERAGE'] === '1'
       ? { v8: join(folder, 'coverage/v8'), workflows: join(folder, 'coverage/workflows') }
       : undefined;
+  const faults: string[] = [];
+  let results: SuiteResult[];
   try {
     const run = { folder, services, coverage, grep: values.grep, signal: interrupted.signal };
-    const results = await runAll(selected, run);
-    for (const { suite, details } of results) {
-      if (details.length > 0) console.log(`\n── ${suite} ──\n${details.join('\n')}`);
-    }
-    const rooms = coverage && !interrupted.signal.aborted ? await measureCoverage(root, coverage) : [];
-    console.log(`\n${slowestFiles(results)}\n\n${table(results)}\n`);
-    if (rooms.length > 0) console.log(`${roomTable(rooms)}\n`);
-    const sum = (pick: (result: SuiteResult) => number): number =>
-      results.reduce((total, result) => total + pick(result), 0);
-    return {
-      passed: sum(result => result.passed),
-      failed: sum(result => result.failed) + rooms.filter(room => room.percent < COVERAGE_GATE).length,
-    };
+    results = await runAll(selected, run);
+    if (coverage && !interrupted.signal.aborted) faults.push(...(await gateCoverage(coverage)));
   } finally {
     await services.stop();
-    await endProcessesOf(folder);
+    const left = await endProcessesOf(folder);
+    faults.push(...left.map(({ pid, command }) => `left a process running: ${pid} ${command}`));
     removeFolder(folder);
+  }
+  for (const { suite, details } of results) {
+    if (details.length > 0) console.log(`\n── ${suite} ──\n${details.join('\n')}`);
+  }
+  console.log(`\n${slowestFiles(results)}\n\n${table(results, (performance.now() - since) / 1000)}\n`);
+  return {
+    passed: results.reduce((sum, result) => sum + result.passed, 0),
+    failed: results.reduce((sum, result) => sum + result.failed, 0),
+    faults,
+  };
+}
+
+async function gateCoverage(raw: RawCoverage): Promise<string[]> {
+  try {
+    const rooms = await measureCoverage(root, raw);
+    console.log(`\n${roomTable(rooms)}`);
+    return rooms
+      .filter(({ percent }) => percent < COVERAGE_GATE)
+      .map(({ room }) => `${room} is covered to less than ${COVERAGE_GATE} % of its lines`);
+  } catch (error) {
+    return [`coverage can't be measured: ${error instanceof Error ? error.message : String(error)}`];
   }
 }
 
 /** Those that share the machine first, then one by one those that want it for themselves; results in that order. */
-async function runAll(selected: readonly Selection[], run: SuiteRun): Promise<SuiteResult[]> {
-  const results = new Map<Selection, SuiteResult>();
+async function runAll(selected: readonly Share[], run: SuiteRun): Promise<SuiteResult[]> {
+  const results = new Map<Share, SuiteResult>();
   const alone = selected.filter(({ suite }) => suite.alone);
   const shared = selected.filter(({ suite }) => !suite.alone);
-  const drain = async (queue: Selection[]): Promise<void> => {
+  const drain = async (queue: Share[]): Promise<void> => {
     for (let next = queue.shift(); next && !run.signal.aborted; next = queue.shift()) {
-      results.set(next, await runSuite(next, run));
+      results.set(next, await runShare(next, run));
     }
   };
   const queue = [...shared];
   await Promise.all(Array.from({ length: LANES }, () => drain(queue)));
   await drain([...alone]);
-  return selected.flatMap(selection => results.get(selection) ?? []);
+  return bySuite(selected.flatMap(share => results.get(share) ?? []));
 }
 
 function slowestFiles(results: readonly SuiteResult[]): string {
@@ -96,7 +112,11 @@ function slowestFiles(results: readonly SuiteResult[]): string {
   ].join('\n');
 }
 
-function end(passed: number, failed: number): void {
-  console.log(`${passed} passed, ${failed} failed`);
-  process.exitCode = interrupted.signal.aborted ? 130 : failed > 0 ? 1 : 0;
+/** The last line of all, for programs that read it. */
+function end({ passed, failed = 0, faults }: Verdict): void {
+  for (const fault of faults) console.log(fault);
+  // Nothing passed means that nothing was tried, whatever the reason.
+  const total = Math.max(failed + faults.length, passed === 0 ? 1 : 0);
+  console.log(`${passed} passed, ${total} failed`);
+  process.exitCode = interrupted.signal.aborted ? 130 : Math.min(total, 1);
 }

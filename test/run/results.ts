@@ -26,6 +26,28 @@ export interface FileTime {
   readonly seconds: number;
 }
 
+/** Shares of one suite as that suite; they ran side by side, so the longest tells how long it took. */
+export function bySuite(results: readonly SuiteResult[]): SuiteResult[] {
+  const suites = new Map<string, SuiteResult>();
+  for (const result of results) {
+    const before = suites.get(result.suite);
+    suites.set(result.suite, before ? together(before, result) : result);
+  }
+  return [...suites.values()];
+}
+
+function together(a: SuiteResult, b: SuiteResult): SuiteResult {
+  return {
+    suite: a.suite,
+    passed: a.passed + b.passed,
+    failed: a.failed + b.failed,
+    pending: a.pending + b.pending,
+    seconds: Math.max(a.seconds, b.seconds),
+    details: [...a.details, ...b.details],
+    files: [...a.files, ...b.files],
+  };
+}
+
 export function appendEntry(resultsFile: string, entry: Entry): void {
   appendFileSync(resultsFile, `${JSON.stringify(entry)}\n`);
 }
@@ -57,26 +79,30 @@ function isEntry(value: unknown): value is Entry {
   return typeof value === 'object' && value !== null && 'kind' in value;
 }
 
-export function table(results: readonly SuiteResult[]): string {
-  const total = (pick: (result: SuiteResult) => number): number =>
-    results.reduce((sum, result) => sum + pick(result), 0);
+/** `seconds` is what the whole run took. */
+export function table(results: readonly SuiteResult[], seconds: number): string {
+  const all = results.reduce(together, NOTHING);
   const rows = [
     ['suite', 'passed', 'failed', 'pending', 'seconds'],
-    ...results.map(row),
-    row({
-      suite: 'all',
-      passed: total(result => result.passed),
-      failed: total(result => result.failed),
-      pending: total(result => result.pending),
-      seconds: total(result => result.seconds),
-    }),
+    ...[...results, { ...all, suite: 'all', seconds }].map(result => [
+      result.suite,
+      String(result.passed),
+      String(result.failed),
+      String(result.pending),
+      result.seconds.toFixed(1),
+    ]),
   ];
   return rows
     .map(([name = '', ...numbers]) => [name.padEnd(14), ...numbers.map(text => text.padStart(9))].join(''))
     .join('\n');
 }
 
-function row(result: Omit<SuiteResult, 'details' | 'files'>): string[] {
-  const { suite, passed, failed, pending, seconds } = result;
-  return [suite, String(passed), String(failed), String(pending), seconds.toFixed(1)];
-}
+const NOTHING: SuiteResult = {
+  suite: '',
+  passed: 0,
+  failed: 0,
+  pending: 0,
+  seconds: 0,
+  details: [],
+  files: [],
+};

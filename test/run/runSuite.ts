@@ -6,7 +6,7 @@ import { settings } from '#src/config/table.js';
 import { endProcessesOf, filesLeftIn } from '../harness/leaks.js';
 import { readEntries, type SuiteResult } from './results.js';
 import type { Services } from './services.js';
-import { root, type Selection } from './suites.js';
+import { root, type Share } from './suites.js';
 
 export interface SuiteRun {
   /** The run's own folder; the suite gets its temporary folder in there. */
@@ -27,11 +27,11 @@ const SUITE_PROCESS = fileURLToPath(new URL('suiteProcess.ts', import.meta.url))
 const NODE_OPTIONS = ['--import', 'tsx', '--no-experimental-require-module'];
 const KILL_AFTER_MS = 5000;
 
-/** Runs the files of one suite to their end, and holds it to leaving nothing behind. Never rejects. */
-export async function runSuite({ suite, files }: Selection, run: SuiteRun): Promise<SuiteResult> {
+/** Runs the files of one share to their end, and holds them to leaving nothing behind. Never rejects. */
+export async function runShare({ suite, name, files }: Share, run: SuiteRun): Promise<SuiteResult> {
   const since = performance.now();
-  const results = join(run.folder, `${suite.name}.jsonl`);
-  const temporary = join(run.folder, suite.name);
+  const results = join(run.folder, `${name}.jsonl`);
+  const temporary = join(run.folder, name);
   const faults: string[] = [];
   try {
     const env = await run.services.provide(suite.needs);
@@ -40,7 +40,7 @@ export async function runSuite({ suite, files }: Selection, run: SuiteRun): Prom
     const command = [
       ...NODE_OPTIONS,
       SUITE_PROCESS,
-      `--suite=${suite.name}`,
+      `--suite=${name}`,
       `--results=${results}`,
       ...(run.grep === undefined ? [] : [`--grep=${run.grep}`]),
       ...files,

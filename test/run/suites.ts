@@ -11,24 +11,32 @@ export interface Suite {
   readonly needs: readonly Need[];
   /** Alone: it kills processes and counts seconds, so nothing else may take the machine meanwhile. */
   readonly alone: boolean;
-  /** After so many minutes it hangs for certain, and is ended. */
+  /** Into so many processes its files are dealt out. Most of them wait more than they work. */
+  readonly shares: number;
+  /** After so many minutes a process hangs for certain, and is ended. */
   readonly limitMinutes: number;
 }
 
+const ENGINES: readonly Need[] = ['postgres', 'temporal'];
+const EVERYTHING: readonly Need[] = [...ENGINES, 'minecraft'];
+
 /** In the order of their starts: of those that share the machine the longest first. */
 export const SUITES: readonly Suite[] = [
-  { name: 'integration', needs: ['postgres', 'temporal', 'minecraft'], alone: false, limitMinutes: 12 },
-  { name: 'unit', needs: [], alone: false, limitMinutes: 6 },
-  { name: 'contract', needs: [], alone: false, limitMinutes: 6 },
-  { name: 'workflows', needs: ['postgres', 'temporal'], alone: false, limitMinutes: 8 },
-  { name: 'replay', needs: [], alone: false, limitMinutes: 5 },
-  { name: 'e2e', needs: ['postgres', 'temporal', 'minecraft'], alone: true, limitMinutes: 10 },
-  { name: 'chaos', needs: ['postgres', 'temporal', 'minecraft'], alone: true, limitMinutes: 16 },
+  { name: 'integration', needs: EVERYTHING, alone: false, shares: 3, limitMinutes: 12 },
+  { name: 'workflows', needs: ENGINES, alone: false, shares: 1, limitMinutes: 8 },
+  { name: 'unit', needs: [], alone: false, shares: 1, limitMinutes: 6 },
+  { name: 'contract', needs: [], alone: false, shares: 1, limitMinutes: 6 },
+  { name: 'replay', needs: [], alone: false, shares: 1, limitMinutes: 5 },
+  { name: 'e2e', needs: EVERYTHING, alone: true, shares: 1, limitMinutes: 10 },
+  { name: 'chaos', needs: EVERYTHING, alone: true, shares: 1, limitMinutes: 16 },
 ];
 
-export interface Selection {
+/** What one process runs. */
+export interface Share {
   readonly suite: Suite;
-  /** Below the repository, sorted. */
+  /** The suite's, numbered where it has several shares. */
+  readonly name: string;
+  /** Below the repository. */
   readonly files: readonly string[];
 }
 
@@ -38,7 +46,7 @@ export const root = fileURLToPath(new URL('../../', import.meta.url));
  * What the arguments name: suites and test files in any mixture; none of them means everything. Throws on a name that
  * stands for nothing, since a typo must not look like a green run.
  */
-export function selectTests(names: readonly string[]): Selection[] {
+export function selectTests(names: readonly string[]): Share[] {
   const everything = SUITES.map(suite => ({ suite, files: filesOf(suite) }));
   const wanted = names.map(name => relative(root, join(root, name)));
   for (const name of wanted) {
@@ -52,15 +60,19 @@ export function selectTests(names: readonly string[]): Selection[] {
       );
     }
   }
-  return everything
-    .map(({ suite, files }) => ({
-      suite,
-      files:
-        wanted.length === 0 || wanted.includes(suite.name)
-          ? files
-          : files.filter(file => wanted.includes(file)),
-    }))
-    .filter(({ files }) => files.length > 0);
+  const isWanted = (name: string): boolean => wanted.length === 0 || wanted.includes(name);
+  return everything.flatMap(({ suite, files }) =>
+    deal(suite, isWanted(suite.name) ? files : files.filter(isWanted)),
+  );
+}
+
+function deal(suite: Suite, files: readonly string[]): Share[] {
+  const shares = Math.min(suite.shares, files.length);
+  return Array.from({ length: shares }, (_, share) => ({
+    suite,
+    name: shares === 1 ? suite.name : `${suite.name}-${share + 1}`,
+    files: files.filter((_file, index) => index % shares === share),
+  }));
 }
 
 function filesOf({ name }: Suite): string[] {
