@@ -18,6 +18,10 @@ function unique(): string {
   return randomBytes(5).toString('hex');
 }
 
+/** Two servers of one agent never share a port; drawn at random, some day they would. */
+const FIRST_PORT = 20_000;
+let serversBuilt = 0;
+
 export async function buildUser(db: Database, overrides: Partial<UserRow> & { password?: string } = {}) {
   const { password = TEST_PASSWORD, ...columns } = overrides;
   const username = columns.username ?? `user-${unique()}`;
@@ -48,7 +52,7 @@ export async function buildServer(db: Database, overrides: Partial<ServerRow> = 
     name: `server-${unique()}`,
     server_type: 'vanilla',
     version: '1.21.4',
-    port: 20_000 + Math.floor(Math.random() * 40_000),
+    port: FIRST_PORT + (serversBuilt++ % 40_000),
     installed: true,
     accept_eula: true,
     ...overrides,
