@@ -59,7 +59,9 @@ async function runTests(selected: readonly Share[]): Promise<Verdict> {
   } finally {
     await services.stop();
     const left = await endProcessesOf(folder);
-    faults.push(...left.map(({ pid, command }) => `left a process running: ${pid} ${command}`));
+    // Whoever interrupts us leaves it to us to end what tests have started.
+    if (!interrupted.signal.aborted)
+      faults.push(...left.map(({ pid, command }) => `left a process running: ${pid} ${command}`));
     removeFolder(folder);
   }
   for (const { suite, details } of results) {
