@@ -167,12 +167,22 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
     return this.alive;
   }
 
-  /** Notes, durably and before any effect, that the end of this run is wanted. The first cause stays, but kill wins. */
+  /**
+   * Notes, durably and before any effect, that the end of this run is wanted. The first cause stays, but kill wins. A
+   * full disk keeps nobody from stopping what may have filled it: then only this process knows why the run ended.
+   */
   async intendStop(cause: StopCause): Promise<void> {
     const run = this.#live?.run;
     if (run === undefined || run.stopCause === cause || run.stopCause === 'kill') return;
     run.stopCause = cause;
-    await run.save();
+    try {
+      await run.save();
+    } catch (error) {
+      this.deps.log.warn(
+        { err: error, run_id: run.runId, cause },
+        'that this run is to end is not written down',
+      );
+    }
     await this.look();
   }
 
