@@ -123,9 +123,8 @@ async function boundaryReached(
   asked: Promise<OperationView>,
 ): Promise<void> {
   if (trap) return trap.sprung;
-  const [agent] = cluster.agents;
-  if (!agent || !('mark' in boundary)) throw new Error('this boundary needs an agent');
-  await waitForMark(boundary.mark, agent.process.workDir, serverId, (await asked).id);
+  if (!('mark' in boundary)) throw new Error('no trap was set for this event');
+  await waitForMark(boundary.mark, cluster.agent.process.workDir, serverId, (await asked).id);
 }
 
 /** The operation has ended, the server is free, and its status is what the process table says; null until then. */

@@ -1,7 +1,5 @@
-import { appendFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { expect } from 'chai';
-import { startCluster, type Cluster } from '#test/harness/cluster.js';
+import { addProperties, startCluster, type Cluster } from '#test/harness/cluster.js';
 import { installTraps } from '#test/harness/faults.js';
 import { serveJar, type JarServer } from '#test/harness/jarServer.js';
 import { buildMinecraftJar } from '#test/harness/minecraftJar.js';
@@ -91,8 +89,7 @@ async function openLane(jar: { jarUrl: string; jarSha256: string }, lanes: Lane[
   const { state } = await cluster.admin.ended(operationId);
   if (state !== 'succeeded') throw new Error(`the server could not be provisioned: ${state}`);
   lane.serverId = id;
-  const [agent] = cluster.agents;
-  if (agent) await appendFile(join(agent.process.workDir, id, 'server.properties'), 'server-ip=127.0.0.1\n');
+  await addProperties(cluster.agent, id, { 'server-ip': '127.0.0.1' });
   return lane;
 }
 

@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import type { Message } from '#src/contracts/events.js';
-import { startCluster, type Cluster } from '#test/harness/cluster.js';
+import { addProperties, startCluster, type Cluster } from '#test/harness/cluster.js';
 import { ClusterUser, sendRequest, textOf } from '#test/harness/clusterUser.js';
 import { serveJar, type JarServer } from '#test/harness/jarServer.js';
 import { installMinecraftClient, joinServer } from '#test/harness/minecraftClient.js';
@@ -40,7 +40,9 @@ describe('the main job', function () {
 
   const create = async () => {
     const created = await user.create({ jarUrl: upstream.url, jarSha256: jar.sha256, port });
-    return { server: created.id, provision: await user.ended(created.operationId) };
+    const provision = await user.ended(created.operationId);
+    await addProperties(cluster.agent, created.id, { 'server-ip': '127.0.0.1' });
+    return { server: created.id, provision };
   };
   const watch = async (...channels: string[]) => {
     const socket = await connectSocket(cluster.url, { token: user.token });
@@ -76,7 +78,9 @@ describe('the main job', function () {
     expect(await cluster.oracle.alive(server)).to.deep.equal([]);
     expect(await user.carry(server, 'delete')).to.include(succeeded);
     expect((await user.send('GET', `/servers/${server}`)).status).to.equal(404);
-    expect(await exists(join(agentFolder(), server)), 'the folder on the host').to.equal(false);
+    expect(await exists(join(cluster.agent.process.workDir, server)), 'the folder on the host').to.equal(
+      false,
+    );
 
     const statuses = statusData(socket.of(`server:${server}:status`)).map(({ status }) => status);
     expect(withoutRepeats(statuses).join(' ')).to.equal(
@@ -113,12 +117,6 @@ describe('the main job', function () {
       expect(shown).to.deep.equal(recorded);
     }
   });
-
-  function agentFolder(): string {
-    const [agent] = cluster.agents;
-    if (!agent) throw new Error('no agent');
-    return agent.process.workDir;
-  }
 });
 
 async function signUp(url: string): Promise<ClusterUser> {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -47,6 +47,8 @@ export interface Cluster {
   db: Database;
   temporal: { address: string; namespace: string };
   oracle: Oracle;
+  /** The first agent, the only one unless more were asked for. */
+  agent: ClusterAgent;
   agents: ClusterAgent[];
   admin: ClusterUser;
   /** `api`, `worker` (and `worker-2`) or `app`; with own engines `postgres` and `temporal`; `agent` (`agent-2` …). */
@@ -135,12 +137,15 @@ async function assemble(assembly: Assembly): Promise<Cluster> {
     const name = n === 1 ? 'agent' : `agent-${n}`;
     parts.set(name, asTarget(name, agent.process));
   }
+  const [first] = agents;
+  if (!first) throw new Error('a cluster needs an agent');
   return {
     url,
     databaseUrl,
     db,
     temporal,
     oracle,
+    agent: first,
     agents,
     admin,
     part(name) {
@@ -208,8 +213,18 @@ async function signInAdmin(url: string, db: Database): Promise<ClusterUser> {
   return new ClusterUser(url, textOf(body, 'access_token'));
 }
 
-/** Registered as an admin does it, then started with the token that the API has shown once. */
-async function addAgent(admin: ClusterUser, env: NodeJS.ProcessEnv): Promise<ClusterAgent> {
+export interface Registration {
+  /** Of the agent's row. */
+  id: string;
+  agentId: string;
+  /** Where it is expected, on 127.0.0.1. */
+  port: number;
+  /** The API shows it this once. */
+  token: string;
+}
+
+/** Tells the control plane of an agent that is still to be started. */
+export async function registerAgent(admin: ClusterUser): Promise<Registration> {
   const port = await freePort();
   const agentId = `agent-${port}`;
   const { body } = await admin.send('POST', '/agents', {
@@ -219,19 +234,31 @@ async function addAgent(admin: ClusterUser, env: NodeJS.ProcessEnv): Promise<Clu
     port,
     tls_mode: 'plaintext',
   });
-  const token = textOf(body, 'agent_token');
-  const id = textOf(body, 'id');
-  const process = await startAgentProcess({
-    port,
-    agentId,
-    token,
-    env: { ...inheritedEnvironment(), ...env },
-  });
+  return { id: textOf(body, 'id'), agentId, port, token: textOf(body, 'agent_token') };
+}
+
+export async function untilOnline(admin: ClusterUser, { id, agentId }: Registration): Promise<void> {
   await waitFor(async () => textOf((await admin.send('GET', `/agents/${id}`)).body, 'status') === 'online', {
     timeoutMs: AGENT_ONLINE_MS,
     what: `${agentId} to be online`,
   });
-  return { id, process };
+}
+
+async function addAgent(admin: ClusterUser, env: NodeJS.ProcessEnv): Promise<ClusterAgent> {
+  const registration = await registerAgent(admin);
+  const process = await startAgentProcess({ ...registration, env: { ...inheritedEnvironment(), ...env } });
+  await untilOnline(admin, registration);
+  return { id: registration.id, process };
+}
+
+/** Lines of its owner's: what the product writes there itself comes beside them. */
+export async function addProperties(
+  { process: { workDir } }: ClusterAgent,
+  serverId: string,
+  properties: Record<string, string | number>,
+): Promise<void> {
+  const lines = Object.entries(properties).map(([name, value]) => `${name}=${value}\n`);
+  await appendFile(join(workDir, serverId, 'server.properties'), lines.join(''));
 }
 
 function asTarget(name: string, agent: AgentProcess): Target {

@@ -18,6 +18,8 @@ export interface ProgramSpec {
   logFile: string;
   /** What its log says once it serves. */
   ready: RegExp;
+  /** A command that becomes the program given after it. */
+  wrapper?: readonly string[];
 }
 
 /** What ran, however it was started: enough to kill it and to see it go. */
@@ -64,7 +66,14 @@ export async function startProgram(spec: ProgramSpec): Promise<Running> {
   await mkdir(dirname(spec.logFile), { recursive: true });
   const written = await sizeOf(spec.logFile);
   const log = openSync(spec.logFile, 'a');
-  const child = spawn(process.execPath, ['--import', TSX, join(ROOT, spec.script)], {
+  const [command = '', ...args] = [
+    ...(spec.wrapper ?? []),
+    process.execPath,
+    '--import',
+    TSX,
+    join(ROOT, spec.script),
+  ];
+  const child = spawn(command, args, {
     cwd: spec.cwd,
     env: { ...inheritedEnvironment(), ...spec.env },
     stdio: ['ignore', log, log],
