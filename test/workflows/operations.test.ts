@@ -245,9 +245,10 @@ describe('operations carried by workflows', function () {
     });
     expect(operation.state).to.equal('accepted');
     expect(await stack.ended(operation.id)).to.include({ state: 'succeeded' });
-    const { taskQueue, searchAttributes, memo } = await stack.temporal.workflow
-      .getHandle(operation.workflow_id)
-      .describe();
+    const workflow = stack.temporal.workflow.getHandle(operation.workflow_id);
+    // The row ends before the workflow does.
+    expect(await workflow.result()).to.equal('succeeded');
+    const { taskQueue, searchAttributes, memo } = await workflow.describe();
     expect(taskQueue).to.equal('aymc-workflows');
     expect(memo).to.include({ opId: operation.id, requestedBy: user });
     expect(searchAttributes).to.deep.include({
