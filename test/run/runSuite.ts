@@ -22,9 +22,13 @@ export interface SuiteRun {
 const SUITE_PROCESS = fileURLToPath(new URL('suiteProcess.ts', import.meta.url));
 /**
  * Without `require` of ES modules mocha imports test files. It would otherwise require them, and the loader would make a
- * second copy of every module that a file with a top-level await imports.
+ * second copy of every module that a file with a top-level await imports. Older releases of Node can't anyway.
  */
-const NODE_OPTIONS = ['--import', 'tsx', '--no-experimental-require-module'];
+const IMPORT_ONLY = '--no-experimental-require-module';
+const NODE_OPTIONS = [
+  ...['--import', 'tsx'],
+  ...(process.allowedNodeEnvironmentFlags.has(IMPORT_ONLY) ? [IMPORT_ONLY] : []),
+];
 const KILL_AFTER_MS = 5000;
 
 /** Runs the files of one share to their end, and holds them to leaving nothing behind. Never rejects. */
