@@ -202,8 +202,10 @@ const APP = { name: 'app', script: 'processes/app.ts', ready: WORKER.ready };
 
 const programsOf = ({ split = false }: ClusterOptions): Program[] => (split ? [API, WORKER] : [APP]);
 
+const logFileOf = (folder: string, name: string): string => join(folder, 'logs', `${name}.log`);
+
 function createPart(folder: string, env: NodeJS.ProcessEnv, program: Program): Part {
-  const logFile = join(folder, 'logs', `${program.name}.log`);
+  const logFile = logFileOf(folder, program.name);
   return new Part(program.name, () => startProgram({ ...program, env, cwd: folder, logFile }));
 }
 
@@ -262,16 +264,29 @@ export async function addProperties(
 }
 
 function asTarget(name: string, agent: AgentProcess): Target {
+  let isUp = true;
   return {
     name,
+    get isUp() {
+      return isUp;
+    },
     get pid() {
       return agent.pid;
     },
-    kill: () => agent.kill('SIGKILL'),
-    restart: () => agent.restart(),
+    async kill() {
+      await agent.kill('SIGKILL');
+      isUp = false;
+    },
+    async restart() {
+      await agent.restart();
+      isUp = true;
+    },
     freeze: () => void agent.kill('SIGSTOP'),
     thaw: () => void agent.kill('SIGCONT'),
-    stop: () => agent.kill('SIGTERM'),
+    async stop() {
+      await agent.kill('SIGTERM');
+      isUp = false;
+    },
   };
 }
 
@@ -303,7 +318,7 @@ async function tailsOf(folder: string, agents: readonly ClusterAgent[]): Promise
   const names = ['app', 'api', 'worker', 'worker-2'];
   const tails = await Promise.all(
     names.map(async name => {
-      const log = await readFile(join(folder, 'logs', `${name}.log`), 'utf8').catch(() => '');
+      const log = await readFile(logFileOf(folder, name), 'utf8').catch(() => '');
       return log === '' ? '' : tail(name, log);
     }),
   );

@@ -70,6 +70,14 @@ export async function setTrap(databaseUrl: string, serverId: string, event: stri
   };
 }
 
+/** Resolves once the write of a next event waits at a sprung trap. */
+export async function untilHeld(databaseUrl: string): Promise<void> {
+  const sql = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted`;
+  await withConnection(databaseUrl, connection =>
+    waitFor(async () => (await connection.query(sql, [GATE])).rowCount, { what: 'a write to wait' }),
+  );
+}
+
 /** What an agent has on its disk about an operation, for instants that it has no event of. */
 export const AGENT_MARKS = {
   /** The step is in the ledger: from here on it happens exactly once. */

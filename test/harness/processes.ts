@@ -34,6 +34,8 @@ export interface Running {
 /** What a fault can hit. */
 export interface Target {
   readonly name: string;
+  readonly isUp: boolean;
+  /** Throws while it is down. */
   readonly pid: number;
   /** kill −9; resolves when the process is gone. */
   kill(): Promise<void>;
@@ -129,6 +131,10 @@ export class Part implements Target {
     readonly name: string,
     private readonly launch: () => Promise<Running>,
   ) {}
+
+  get isUp(): boolean {
+    return this.#running !== undefined;
+  }
 
   get pid(): number {
     if (!this.#running) throw new Error(`${this.name} is down`);
