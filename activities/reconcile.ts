@@ -103,6 +103,9 @@ async function fateOfWorkflow(deps: ReconcileDeps, op: OperationRow): Promise<st
 
 /** Compares one agent's processes with what we believe; an agent that does not answer is left for the next round. */
 export async function reconcileAgent(deps: ReconcileDeps, agent: AgentRow): Promise<number> {
+  // Read before the agent is asked. The other way round a server could be started in between, and be stopped for
+  // having been seen stopped. What an operation changes from here on, `confirmUnchanged` finds out.
+  const idle = await listIdleServers(deps.db, agent.id);
   let states: ServerStates;
   try {
     states = await deps.gateway.inspectServers(agentAddress(agent, deps.openToken), {
@@ -114,8 +117,7 @@ export async function reconcileAgent(deps: ReconcileDeps, agent: AgentRow): Prom
   }
   const byId = new Map(states.servers.map(state => [state.serverId, state]));
   let accepted = 0;
-  // Read after the agent was asked: a server that an operation has just left is seen in its newer state.
-  for (const server of await listIdleServers(deps.db, agent.id)) {
+  for (const server of idle) {
     const correction = correctionFor(server, observe(byId.get(server.id)));
     if (correction && (await accept(deps, server, correction))) accepted += 1;
   }
