@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { connectDatabase, type Database } from '#src/db/connect.js';
 import { ensurePartitions } from '#src/db/ensurePartitions.js';
 import { createMigrator } from '#src/db/migrator.js';
-import { rows } from '#src/db/sql.js';
+import { row, rows } from '#src/db/sql.js';
 import { freePort } from '#processes/dev/ports.js';
 import { startPostgres } from '#processes/dev/postgresServer.js';
 import { startTemporal, type EmbeddedTemporal } from '#processes/dev/temporalServer.js';
@@ -164,18 +164,25 @@ async function addServers(db: Database, agent: FakeAgent, count: number, user_id
 const LOOK_MS = 20;
 
 async function succeeded(db: Database, ids: readonly string[], timeoutMs = 120_000): Promise<void> {
-  const states = await waitFor(
+  await waitFor(
     async () => {
-      const found = await rows<{ state: string; n: number }>(
+      const open = await row<{ n: number }>(
         db,
-        'SELECT state, count(*)::int AS n FROM operations WHERE id = ANY($1::uuid[]) GROUP BY state',
+        `SELECT count(*)::int AS n FROM operations WHERE id = ANY($1::uuid[]) AND state IN ('accepted', 'running')`,
         { bind: [ids] },
       );
-      const open = found.some(({ state }) => state === 'accepted' || state === 'running');
-      return open || found.length === 0 ? null : found;
+      return open?.n === 0;
     },
     { timeoutMs, everyMs: LOOK_MS, what: `the end of ${ids.length} operations` },
   );
-  if (states.length === 1 && states[0]?.state === 'succeeded') return;
-  throw new Error(`not all operations succeeded: ${JSON.stringify(states)}`);
+  const bad = await rows<object>(
+    db,
+    `SELECT kind, state, error_code, error_detail, superseded_by FROM operations
+     WHERE id = ANY($1::uuid[]) AND state <> 'succeeded'`,
+    { bind: [ids] },
+  );
+  if (bad.length === 0) return;
+  throw new Error(
+    `${bad.length} of ${ids.length} operations did not succeed, one: ${JSON.stringify(bad[0])}`,
+  );
 }
