@@ -26,7 +26,8 @@ const SUITE_PROCESS = fileURLToPath(new URL('suiteProcess.ts', import.meta.url))
  */
 const IMPORT_ONLY = '--no-experimental-require-module';
 const NODE_OPTIONS = [
-  ...['--import', 'tsx'],
+  '--import',
+  'tsx',
   ...(process.allowedNodeEnvironmentFlags.has(IMPORT_ONLY) ? [IMPORT_ONLY] : []),
 ];
 const KILL_AFTER_MS = 5000;

@@ -147,11 +147,11 @@ async function signIn(url: string, username: string): Promise<ApiClient> {
 
 async function addServers(db: Database, agent: FakeAgent, count: number, user_id: string): Promise<string[]> {
   const { id, host, port, tls_mode } = agent.address;
-  const row = await buildAgent(db, { id, ip_address: host, port, tls_mode });
+  const owner = await buildAgent(db, { id, ip_address: host, port, tls_mode });
   const ids: string[] = [];
   for (let n = 0; n < count; n++) {
     const server = await buildServer(db, {
-      agent_id: row.id,
+      agent_id: owner.id,
       user_id,
       port: 20_000 + n,
       failover_policy: 'never',
