@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { COVERAGE_GATE, measureCoverage, roomTable, type RawCoverage } from './coverage.js';
-import { endProcessesOf } from './harness/leaks.js';
+import { describeProcess, endProcessesOf } from './harness/leaks.js';
 import { missingPrerequisites } from './run/prerequisites.js';
 import { bySuite, table, type SuiteResult } from './run/results.js';
 import { makeRunFolder, removeFolder } from './run/runFolder.js';
@@ -31,9 +31,17 @@ const { values, positionals } = parseArgs({
   options: { grep: { type: 'string', short: 'g' } },
   allowPositionals: true,
 });
-const missing = await missingPrerequisites();
-if (missing.length > 0) end({ passed: 0, faults: missing });
-else end(await runTests(selectTests(positionals)));
+end(await tryTests());
+
+async function tryTests(): Promise<Verdict> {
+  const missing = await missingPrerequisites();
+  if (missing.length > 0) return { passed: 0, faults: missing };
+  try {
+    return await runTests(selectTests(positionals));
+  } catch (error) {
+    return { passed: 0, faults: [error instanceof Error ? error.message : String(error)] };
+  }
+}
 
 interface Verdict {
   readonly passed: number;
@@ -61,7 +69,7 @@ async function runTests(selected: readonly Share[]): Promise<Verdict> {
     const left = await endProcessesOf(folder);
     // Whoever interrupts us leaves it to us to end what tests have started.
     if (!interrupted.signal.aborted)
-      faults.push(...left.map(({ pid, command }) => `left a process running: ${pid} ${command}`));
+      faults.push(...left.map(running => `left a process running: ${describeProcess(running)}`));
     removeFolder(folder);
   }
   for (const { suite, details } of results) {

@@ -55,6 +55,14 @@ export interface RunningProcess {
   readonly command: string;
 }
 
+const SHOWN_LENGTH = 160;
+
+/** For a message. */
+export function describeProcess({ pid, command }: RunningProcess): string {
+  const shown = command.length > SHOWN_LENGTH ? `${command.slice(0, SHOWN_LENGTH)} …` : command;
+  return `${pid} ${shown}`;
+}
+
 /**
  * Every process that has to do with a folder: by its working directory, its arguments or its environment. Tests keep
  * all they start in a temporary folder of their own, so this finds even what was detached from them. Linux only;

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { settings } from '#src/config/table.js';
-import { endProcessesOf, filesLeftIn } from '../harness/leaks.js';
+import { describeProcess, endProcessesOf, filesLeftIn } from '../harness/leaks.js';
 import { readEntries, type SuiteResult } from './results.js';
 import type { Services } from './services.js';
 import { root, type Share } from './suites.js';
@@ -55,8 +55,11 @@ export async function runShare({ suite, name, files }: Share, run: SuiteRun): Pr
       stdio: ['ignore', 'inherit', 'inherit'],
       env: { ...environment(run), ...env, TMPDIR: temporary },
     });
-    faults.push(...(await untilEnd(child, suite.limitMinutes, run.signal)));
-    if (!run.signal.aborted) faults.push(...(await leftovers(temporary)));
+    const complaint = await untilEnd(child, suite.limitMinutes, run.signal);
+    // Cut short, it had no chance to clear up after itself.
+    if (complaint === undefined) faults.push(...(await leftovers(temporary)));
+    else faults.push(`${complaint}; last in "${lastIn(results)}"`);
+    await endProcessesOf(temporary);
   } catch (error) {
     faults.push(`can't be run: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   }
@@ -73,8 +76,12 @@ function environment({ coverage }: SuiteRun): NodeJS.ProcessEnv {
   };
 }
 
-/** Complaints about the process itself; that tests failed is told by its results. */
-async function untilEnd(child: ChildProcess, limitMinutes: number, signal: AbortSignal): Promise<string[]> {
+/** What is wrong with the process itself; that tests failed is told by its results. */
+async function untilEnd(
+  child: ChildProcess,
+  limitMinutes: number,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   let complaint: string | undefined;
   const end = (reason: string): void => {
     complaint ??= reason;
@@ -88,8 +95,8 @@ async function untilEnd(child: ChildProcess, limitMinutes: number, signal: Abort
   const { code, deadly } = await exitOf(child);
   clearTimeout(limit);
   signal.removeEventListener('abort', abort);
-  if (complaint !== undefined) return [complaint];
-  return code === 0 || code === 1 ? [] : [`ended with ${deadly ?? `exit code ${code}`}`];
+  if (complaint !== undefined) return complaint;
+  return code === 0 || code === 1 ? undefined : `ended with ${deadly ?? `exit code ${code}`}`;
 }
 
 function exitOf(child: ChildProcess): Promise<{ code: number | null; deadly: NodeJS.Signals | null }> {
@@ -101,18 +108,21 @@ function exitOf(child: ChildProcess): Promise<{ code: number | null; deadly: Nod
 
 async function leftovers(temporary: string): Promise<string[]> {
   const files = filesLeftIn(temporary);
-  const processes = await endProcessesOf(temporary);
+  const processes = (await endProcessesOf(temporary)).map(describeProcess);
   return [
-    ...processes.map(({ pid, command }) => `left a process running: ${pid} ${command}`),
+    ...(processes.length === 0 ? [] : [`left processes running:\n    ${processes.join('\n    ')}`]),
     ...(files.length === 0 ? [] : [`left in its temporary folder: ${files.join(', ')}`]),
   ];
+}
+
+function lastIn(resultsFile: string): string {
+  return readEntries(resultsFile).findLast(entry => entry.kind === 'begin')?.title ?? 'nothing';
 }
 
 function sumUp(suite: string, resultsFile: string, faults: readonly string[], seconds: number): SuiteResult {
   const entries = readEntries(resultsFile);
   const count = (wanted: string): number =>
     entries.filter(entry => entry.kind === 'test' && entry.outcome === wanted).length;
-  const last = entries.findLast(entry => entry.kind === 'begin')?.title;
   const told = entries.flatMap(entry => (entry.kind === 'details' ? [entry.text] : []));
   return {
     suite,
@@ -120,10 +130,7 @@ function sumUp(suite: string, resultsFile: string, faults: readonly string[], se
     failed: count('failed') + faults.length,
     pending: count('pending'),
     seconds,
-    details: [
-      ...told,
-      ...faults.map(fault => `  The suite ${fault}${last === undefined ? '' : ` (last in "${last}")`}`),
-    ],
+    details: [...told, ...faults.map(fault => `  The suite ${fault}`)],
     files: entries.filter(entry => entry.kind === 'file'),
   };
 }
