@@ -16,7 +16,7 @@ export interface BeginOperationResult {
 /** Short idempotent database steps, run as local activities. */
 export interface OperationActivities {
   beginOperation(input: { operationId: string; runId: string }): Promise<BeginOperationResult>;
-  /** `step` counts up within the operation; a late or repeated one cannot overwrite newer state (`stale-write`). */
+  /** `step` counts up within the operation. A repeated one changes nothing, one of an older operation is refused (`stale-write`). */
   transitionServer(input: {
     operationId: string;
     step: number;
