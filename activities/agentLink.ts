@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CancelledFailure, Context } from '@temporalio/activity';
-import type { AgentEvent, ConsoleChunk } from '#proto/gen/agent.js';
+import type { AgentEvent, ConsoleChunk, EventBatch } from '#proto/gen/agent.js';
 import { agentAddress } from '#src/agents/address.js';
 import type { ConsoleLine } from '#src/bus/bus.js';
 import type { LinkActivities } from '#src/contracts/activities.js';
@@ -111,7 +111,7 @@ async function follow(deps: ReconcileDeps, agent: AgentRow, signal: AbortSignal)
           if (event.event?.$case === 'console') publishConsole(deps, event, event.event.console);
           if (event.event?.$case === 'state') position.afterSeq = event.event.state.seq;
         }
-        if (batch.events.some(event => event.event?.$case === 'state')) await reconcileAgent(deps, agent);
+        await reconcileAgent(deps, agent, serversWithNews(batch));
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -119,6 +119,10 @@ async function follow(deps: ReconcileDeps, agent: AgentRow, signal: AbortSignal)
     }
     await sleep(RECONNECT_MS, undefined, { signal }).catch(ignoreAbort);
   }
+}
+
+function serversWithNews({ events }: EventBatch): string[] {
+  return events.flatMap(({ event, serverId }) => (event?.$case === 'state' ? [serverId] : []));
 }
 
 function publishConsole(deps: ReconcileDeps, event: AgentEvent, chunk: ConsoleChunk): void {

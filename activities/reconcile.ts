@@ -101,11 +101,19 @@ async function fateOfWorkflow(deps: ReconcileDeps, op: OperationRow): Promise<st
   }
 }
 
-/** Compares one agent's processes with what we believe; an agent that does not answer is left for the next round. */
-export async function reconcileAgent(deps: ReconcileDeps, agent: AgentRow): Promise<number> {
+/**
+ * Compares processes of one agent, all or those of the given servers, with what we believe. It is not asked about
+ * servers that an operation is working on. When it does not answer, it is left for the next round.
+ */
+export async function reconcileAgent(
+  deps: ReconcileDeps,
+  agent: AgentRow,
+  serverIds?: readonly string[],
+): Promise<number> {
   // Read before the agent is asked. The other way round a server could be started in between, and be stopped for
   // having been seen stopped. What an operation changes from here on, `confirmUnchanged` finds out.
-  const idle = await listIdleServers(deps.db, agent.id);
+  const idle = await listIdleServers(deps.db, agent.id, serverIds);
+  if (idle.length === 0) return 0;
   let states: ServerStates;
   try {
     states = await deps.gateway.inspectServers(agentAddress(agent, deps.openToken), {

@@ -9,13 +9,21 @@ const CRASH_WINDOW = '10 minutes';
 
 export type IdleServer = ServerRow & { crashes: number };
 
-/** Servers of an agent that no operation is working on, with their crashes of the present window. */
-export async function listIdleServers(db: Database, agentId: string): Promise<IdleServer[]> {
+/**
+ * Servers of an agent that no operation is working on, with their crashes of the present window; all of them, or those
+ * among the given ones.
+ */
+export async function listIdleServers(
+  db: Database,
+  agentId: string,
+  among?: readonly string[],
+): Promise<IdleServer[]> {
+  if (among?.length === 0) return [];
   return rows<IdleServer>(
     db,
     `SELECT *, CASE WHEN crash_window_started_at > now() - interval '${CRASH_WINDOW}' THEN crash_count ELSE 0 END AS crashes
-     FROM servers WHERE agent_id = $1 AND current_op_id IS NULL`,
-    { bind: [agentId] },
+     FROM servers WHERE agent_id = $1 AND current_op_id IS NULL AND ($2::text[] IS NULL OR id::text = ANY($2::text[]))`,
+    { bind: [agentId, among ?? null] },
   );
 }
 

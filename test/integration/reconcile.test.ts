@@ -17,7 +17,7 @@ import { createTestDatabase, type TestDatabase } from '../harness/database.js';
 
 const logger = pino({ level: 'silent' });
 
-describe('the reconciler, between asking an agent and hearing its answer', () => {
+describe('reconciling an agent', () => {
   let database: TestDatabase;
   let agent: FakeAgent;
   let agentRow: AgentRow;
@@ -81,10 +81,28 @@ describe('the reconciler, between asking an agent and hearing its answer', () =>
       })
     ).map(({ trigger }) => trigger);
 
-  it('leaves a server alone that was started meanwhile', async () => {
+  it('leaves a server alone that was started between asking and hearing the answer', async () => {
     const { id } = await buildServer(database.db, { agent_id: agentRow.id });
     await reconcileAgent({ ...deps, gateway: lateAnswer(() => carryStart(id)) }, agentRow);
     expect(await triggersOf(id)).to.deep.equal(['user']);
+  });
+
+  it('asks nothing about servers that are being worked on, or that were not meant', async () => {
+    const worked = await buildServer(database.db, { agent_id: agentRow.id });
+    const ended = await buildServer(database.db, { agent_id: agentRow.id, status: 'running' });
+    await deps.operations.request({
+      kind: 'server.start',
+      serverId: worked.id,
+      requestedBy: null,
+      trigger: 'user',
+    });
+    const asked = agent.calls.length;
+    await reconcileAgent(deps, agentRow, [worked.id]);
+    await reconcileAgent(deps, agentRow, ['not an id of ours']);
+    expect(agent.calls.length).to.equal(asked);
+    expect(await triggersOf(ended.id)).to.deep.equal([]);
+    await reconcileAgent(deps, agentRow, [ended.id]);
+    expect(await triggersOf(ended.id)).to.deep.equal(['reconcile']);
   });
 
   it('records the end of one that nothing was asked of', async () => {
