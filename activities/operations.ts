@@ -21,20 +21,20 @@ export function createOperationActivities({ db, bus, sendNow }: OperationActivit
     return operation.server_id;
   }
 
-  async function poke(operationId: string): Promise<void> {
-    bus.publish('operation-events', { operation_id: operationId, server_id: await serverOf(operationId) });
+  function poke(operationId: string, serverId: string | null): void {
+    bus.publish('operation-events', { operation_id: operationId, server_id: serverId });
   }
 
   return {
     async beginOperation({ operationId, runId }) {
       const { begun, operation } = await beginOperation(db, operationId, runId);
-      bus.publish('operation-events', { operation_id: operationId, server_id: operation.server_id });
+      poke(operationId, operation.server_id);
       return { begun, trigger: operation.trigger };
     },
 
     async transitionServer({ operationId, ...move }) {
-      const status = await transitionServer(db, { operationId, ...move });
-      await poke(operationId);
+      const { status, serverId } = await transitionServer(db, { operationId, ...move });
+      poke(operationId, serverId);
       return status;
     },
 
@@ -44,12 +44,12 @@ export function createOperationActivities({ db, bus, sendNow }: OperationActivit
 
     async noteUndone({ operationId, step }) {
       await noteUndone(db, operationId, step);
-      await poke(operationId);
+      poke(operationId, await serverOf(operationId));
     },
 
     async finishOperation({ operationId, ...ending }) {
       const { operation, outbox } = await finishOperation(db, operationId, ending);
-      bus.publish('operation-events', { operation_id: operationId, server_id: operation.server_id });
+      poke(operationId, operation.server_id);
       // The next in the queue starts now instead of at the dispatcher's next look; not awaited: the outcome is in.
       void sendNow(outbox);
     },

@@ -4,12 +4,13 @@ import { operationWorkflowId } from '#src/contracts/temporal.js';
 import type { OperationView } from '#src/contracts/operation.js';
 import { AppError, assertNever } from '#src/domain/errors.js';
 import type { OperationKind, OperationTrigger } from '#src/domain/operation.js';
-import { resolve, type Resolution } from '#src/domain/operationPolicy.js';
+import { resolve, type PendingOperation, type Resolution } from '#src/domain/operationPolicy.js';
 import type { DesiredState } from '#src/domain/serverState.js';
 import type { Database } from './connect.js';
 import { endUnbegun, requestCancel } from './endOperation.js';
 import { appendEvent } from './events.js';
 import { viewOperation } from './operationQueries.js';
+import { SENDER_HAS } from './outbox.js';
 import { inTransaction, row, rows } from './sql.js';
 import type { OperationRow, ServerRow } from './types.js';
 
@@ -39,9 +40,6 @@ export interface Acceptance {
   outbox: string[];
 }
 
-/** The fast path sends right after the commit; the dispatcher takes over from a process that died before. */
-const DISPATCHER_WAITS = '3 seconds';
-
 /**
  * The promise: ONE transaction that inserts the operation, resolves it against those of its server that have not
  * ended, and queues what Temporal must be told. The server's row is the mutex of everything about its operations.
@@ -53,26 +51,15 @@ export async function acceptOperation(db: Database, incoming: NewOperation): Pro
     if (!(await insertOperation(db, transaction, id, incoming))) return replay(db, transaction, incoming);
     await incoming.prepare?.(transaction);
 
-    const server = await row<ServerRow>(db, 'SELECT * FROM servers WHERE id = $1 FOR NO KEY UPDATE', {
-      bind: [incoming.serverId],
-      transaction,
-    });
-    if (!server) throw new AppError('not-found', { detail: 'There is no such server' });
-
-    const resolution = await resolveAgainstPending(db, transaction, id, server, incoming);
+    const server = await lockServer(db, transaction, incoming);
+    const pending = await listPending(db, transaction, id, server);
+    const resolution = resolve(pending, { kind: incoming.kind, force: incoming.force });
     if (resolution.action === 'refuse') throw new AppError(resolution.code);
-    const op = await numberOperation(db, transaction, id, server, incoming);
+    const sentNow = resolution.action === 'run' || resolution.action === 'beside';
+    const op = await numberOperation(db, transaction, id, server, sentNow);
     const reason = incoming.reason === undefined ? {} : { reason: incoming.reason };
     await appendEvent(db, transaction, { operationId: id, key: 'accepted', type: 'accepted', data: reason });
-    const outbox = await carryOut(db, transaction, op, resolution);
-
-    const accepted = await row<OperationRow>(db, 'SELECT * FROM operations WHERE id = $1', {
-      bind: [id],
-      transaction,
-    });
-    if (!accepted)
-      throw new AppError('internal', { detail: 'The operation vanished in its own transaction' });
-    return { operation: viewOperation(accepted), replayed: false, outbox };
+    return { replayed: false, ...(await carryOut(db, transaction, op, resolution)) };
   });
 }
 
@@ -115,13 +102,32 @@ async function replay(db: Database, transaction: Transaction, incoming: NewOpera
   return { operation: viewOperation(known), replayed: true, outbox: [] };
 }
 
-async function resolveAgainstPending(
+/**
+ * Takes the mutex by taking the next number of the server, and gives the server the state that was asked for. A
+ * statement of its own: the next one then sees all that whoever held the lock before has committed.
+ */
+async function lockServer(
+  db: Database,
+  transaction: Transaction,
+  { serverId, desiredState }: NewOperation,
+): Promise<ServerRow> {
+  const server = await row<ServerRow>(
+    db,
+    `UPDATE servers SET op_seq = op_seq + 1, desired_state = coalesce($2, desired_state), updated_at = now()
+     WHERE id = $1 RETURNING *`,
+    { bind: [serverId, desiredState ?? null], transaction },
+  );
+  if (!server) throw new AppError('not-found', { detail: 'There is no such server' });
+  return server;
+}
+
+/** The other operations of the server that have not ended, the current one first. */
+async function listPending(
   db: Database,
   transaction: Transaction,
   id: string,
   server: ServerRow,
-  incoming: NewOperation,
-): Promise<Resolution> {
+): Promise<PendingOperation[]> {
   const pending = await rows<OperationRow>(
     db,
     `SELECT * FROM operations
@@ -129,82 +135,70 @@ async function resolveAgainstPending(
      ORDER BY id = $3 DESC NULLS LAST, op_seq`,
     { bind: [server.id, id, server.current_op_id], transaction },
   );
-  return resolve(
-    pending.map(op => ({
-      id: op.id,
-      kind: op.kind,
-      cancelling: op.cancel_requested_at !== null,
-      needsOperator: op.state === 'needs_operator',
-    })),
-    { kind: incoming.kind, force: incoming.force },
-  );
+  return pending.map(op => ({
+    id: op.id,
+    kind: op.kind,
+    cancelling: op.cancel_requested_at !== null,
+    needsOperator: op.state === 'needs_operator',
+  }));
 }
 
-/** Gives the operation its place among those of its server, and the server the state that was asked for. */
+/** Gives the operation its place among those of its server, and puts it into the outbox when it is its turn. */
 async function numberOperation(
   db: Database,
   transaction: Transaction,
   id: string,
   server: ServerRow,
-  incoming: NewOperation,
+  sentNow: boolean,
 ): Promise<OperationRow> {
-  await row(
-    db,
-    `UPDATE servers SET op_seq = op_seq + 1, desired_state = coalesce($2, desired_state), updated_at = now()
-     WHERE id = $1 RETURNING id`,
-    { bind: [server.id, incoming.desiredState ?? null], transaction },
-  );
   const op = await row<OperationRow>(
     db,
-    'UPDATE operations SET op_seq = $2, epoch = $3, agent_id = $4 WHERE id = $1 RETURNING *',
-    { bind: [id, server.op_seq + 1, server.owner_epoch, server.agent_id], transaction },
+    `UPDATE operations SET op_seq = $2, epoch = $3, agent_id = $4,
+       dispatch_after = CASE WHEN $5::boolean THEN now() + ${SENDER_HAS} END
+     WHERE id = $1 RETURNING *`,
+    { bind: [id, server.op_seq, server.owner_epoch, server.agent_id, sentNow], transaction },
   );
   if (!op) throw new AppError('internal', { detail: 'The operation vanished in its own transaction' });
   return op;
 }
 
-/** Does what the policy said; answers the operations that Temporal must hear about. */
+/** Does what the policy said; the outbox holds the operations that Temporal must hear about. */
 async function carryOut(
   db: Database,
   transaction: Transaction,
   op: OperationRow,
   resolution: Exclude<Resolution, { action: 'refuse' }>,
-): Promise<string[]> {
-  if (resolution.action === 'beside') return [await putIntoOutbox(db, transaction, op.id)];
+): Promise<Omit<Acceptance, 'replayed'>> {
+  const operation = viewOperation(op);
+  if (resolution.action === 'beside') return { operation, outbox: [op.id] };
   for (const withdrawn of resolution.supersede) {
     await endUnbegun(db, transaction, withdrawn, { key: `superseded:${op.id}`, supersededBy: op.id });
   }
   switch (resolution.action) {
     case 'coalesce':
-      await endUnbegun(db, transaction, op.id, { key: 'coalesced', supersededBy: resolution.into });
-      return [];
-    case 'run': {
+      return endUnbegun(db, transaction, op.id, { key: 'coalesced', supersededBy: resolution.into });
+    case 'run':
       await row(db, 'UPDATE servers SET current_op_id = $2 WHERE id = $1 RETURNING id', {
         bind: [op.server_id, op.id],
         transaction,
       });
-      const outbox = [await putIntoOutbox(db, transaction, op.id)];
-      if (resolution.cancel) outbox.push(...(await preempt(db, transaction, resolution.cancel, op.id)));
-      return outbox;
-    }
+      return { operation, outbox: [op.id, ...(await preempt(db, transaction, resolution.cancel, op.id))] };
     case 'queue':
       await appendEvent(db, transaction, { operationId: op.id, key: 'queued', type: 'queued' });
-      return resolution.cancel ? preempt(db, transaction, resolution.cancel, op.id) : [];
+      return { operation, outbox: await preempt(db, transaction, resolution.cancel, op.id) };
     default:
       return assertNever(resolution);
   }
 }
 
-async function preempt(db: Database, transaction: Transaction, id: string, by: string): Promise<string[]> {
+/** Tells the current operation to end, if that is what the policy said. */
+async function preempt(
+  db: Database,
+  transaction: Transaction,
+  id: string | null,
+  by: string,
+): Promise<string[]> {
+  if (id === null) return [];
   const { outbox } = await requestCancel(db, transaction, id, { supersededBy: by, key: `superseded:${by}` });
   return outbox;
-}
-
-async function putIntoOutbox(db: Database, transaction: Transaction, id: string): Promise<string> {
-  await row(
-    db,
-    `UPDATE operations SET dispatch_after = now() + interval '${DISPATCHER_WAITS}' WHERE id = $1 RETURNING id`,
-    { bind: [id], transaction },
-  );
-  return id;
 }

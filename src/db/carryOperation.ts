@@ -7,7 +7,7 @@ import { lockOperation } from './endOperation.js';
 import { appendEvent } from './events.js';
 import { viewOperation } from './operationQueries.js';
 import { inTransaction, row } from './sql.js';
-import type { OperationRow, ServerRow } from './types.js';
+import type { OperationRow } from './types.js';
 
 export interface Beginning {
   /** False: it has ended, or another run carries it. The workflow leaves without touching anything. */
@@ -21,7 +21,7 @@ export interface Beginning {
  */
 export async function beginOperation(db: Database, id: string, runId: string): Promise<Beginning> {
   return inTransaction(db, async transaction => {
-    const op = await lockOperation(db, transaction, id);
+    const { op } = await lockOperation(db, transaction, id);
     if (hasEnded(op.state)) return { begun: false, operation: viewOperation(op) };
     if (op.state !== 'accepted') return { begun: op.run_id === runId, operation: viewOperation(op) };
     const begun = await row<OperationRow>(
@@ -44,6 +44,11 @@ export interface Transition {
   reason?: string;
 }
 
+export interface Moved {
+  status: ServerStatus;
+  serverId: string | null;
+}
+
 /**
  * Moves the server's status by one event of its operation. The guard on `(op_seq, step)` refuses whoever is late
  * (`stale-write`): a worker that was stopped for a minute cannot undo what was decided meanwhile.
@@ -52,22 +57,19 @@ export interface Transition {
  * activity only when its workflow task completes. A worker that dies (or is too slow) after several of them loses the
  * record of all, and all are done again. Were one of these refused, the workflow would undo what it has just done.
  */
-export async function transitionServer(db: Database, move: Transition): Promise<ServerStatus> {
+export async function transitionServer(db: Database, move: Transition): Promise<Moved> {
   return inTransaction(db, async transaction => {
-    const op = await lockOperation(db, transaction, move.operationId);
-    const server = await row<ServerRow>(db, 'SELECT * FROM servers WHERE id = $1', {
-      bind: [op.server_id],
-      transaction,
-    });
+    const { op, server } = await lockOperation(db, transaction, move.operationId);
+    const at = (status: ServerStatus): Moved => ({ status, serverId: op.server_id });
     // The end is a workflow's last step, so whatever it asks for after it was done before it.
-    if (hasEnded(op.state) && op.error_code !== 'lost-workflow') return server?.status ?? 'stopped';
+    if (hasEnded(op.state) && op.error_code !== 'lost-workflow') return at(server?.status ?? 'stopped');
     if (hasEnded(op.state)) throw new AppError('stale-write', { detail: 'The operation was closed' });
     if (!server) throw new AppError('not-found', { detail: 'The server is gone' });
     const opSeq = op.op_seq ?? 0;
     if (server.status_op_seq > opSeq) {
       throw new AppError('stale-write', { detail: 'A newer operation has written' });
     }
-    if (server.status_op_seq === opSeq && server.status_step >= move.step) return server.status;
+    if (server.status_op_seq === opSeq && server.status_step >= move.step) return at(server.status);
     const status = nextStatus(server.status, move.event);
     await row(
       db,
@@ -86,7 +88,7 @@ export async function transitionServer(db: Database, move: Transition): Promise<
         data: { status, previous_status: server.status, ...(move.reason && { reason: move.reason }) },
       });
     }
-    return status;
+    return at(status);
   });
 }
 
@@ -105,7 +107,7 @@ export async function reportProgress(
   progress: OperationProgress,
 ): Promise<void> {
   await inTransaction(db, async transaction => {
-    const op = await lockOperation(db, transaction, id);
+    const { op } = await lockOperation(db, transaction, id);
     if (op.state !== 'running') return;
     await row(db, 'UPDATE operations SET progress = $2::jsonb WHERE id = $1 RETURNING id', {
       bind: [id, JSON.stringify(progress)],
@@ -118,7 +120,7 @@ export async function reportProgress(
 /** Records that a step was undone. Idempotent by the step's name. */
 export async function noteUndone(db: Database, id: string, step: string): Promise<void> {
   await inTransaction(db, async transaction => {
-    const op = await lockOperation(db, transaction, id);
+    const { op } = await lockOperation(db, transaction, id);
     if (hasEnded(op.state)) return;
     await appendEvent(db, transaction, {
       operationId: id,

@@ -5,21 +5,21 @@ import { hasEnded, type EndedState } from '#src/domain/operation.js';
 import type { Database } from './connect.js';
 import { appendEvent } from './events.js';
 import { viewOperation } from './operationQueries.js';
+import { SENDER_HAS } from './outbox.js';
 import { inTransaction, row } from './sql.js';
-import type { OperationRow } from './types.js';
+import type { OperationRow, ServerRow } from './types.js';
 
-/**
- * Locks an operation for a change, its server's row first: everything that touches both takes them in that order.
- * The server may be gone; operations outlive it.
- */
-export async function lockOperation(
-  db: Database,
-  transaction: Transaction,
-  id: string,
-): Promise<OperationRow> {
-  await row(
+export interface Locked {
+  op: OperationRow;
+  /** Null once it is gone; operations outlive it. */
+  server: ServerRow | null;
+}
+
+/** Locks an operation for a change, its server's row first: everything that touches both takes them in that order. */
+export async function lockOperation(db: Database, transaction: Transaction, id: string): Promise<Locked> {
+  const server = await row<ServerRow>(
     db,
-    `SELECT id FROM servers WHERE id = (SELECT server_id FROM operations WHERE id = $1) FOR NO KEY UPDATE`,
+    `SELECT * FROM servers WHERE id = (SELECT server_id FROM operations WHERE id = $1) FOR NO KEY UPDATE`,
     { bind: [id], transaction },
   );
   const op = await row<OperationRow>(db, 'SELECT * FROM operations WHERE id = $1 FOR NO KEY UPDATE', {
@@ -27,7 +27,7 @@ export async function lockOperation(
     transaction,
   });
   if (!op) throw new AppError('not-found', { detail: 'There is no such operation' });
-  return op;
+  return { op, server: server ?? null };
 }
 
 export interface Ending {
@@ -50,7 +50,7 @@ export interface Ended {
  */
 export async function finishOperation(db: Database, id: string, ending: Ending): Promise<Ended> {
   return inTransaction(db, async transaction => {
-    const op = await lockOperation(db, transaction, id);
+    const { op } = await lockOperation(db, transaction, id);
     if (hasEnded(op.state)) return { operation: viewOperation(op), outbox: [] };
     const takenOver = op.superseded_by !== null && !(await isCurrent(db, transaction, op));
     return endLocked(db, transaction, op, takenOver ? { state: 'cancelled' } : ending);
@@ -121,7 +121,7 @@ async function handOver(db: Database, transaction: Transaction, op: OperationRow
     { bind: [op.server_id, op.id], transaction },
   );
   if (!next?.current_op_id) return [];
-  await row(db, 'UPDATE operations SET dispatch_after = now() WHERE id = $1 RETURNING id', {
+  await row(db, `UPDATE operations SET dispatch_after = now() + ${SENDER_HAS} WHERE id = $1 RETURNING id`, {
     bind: [next.current_op_id],
     transaction,
   });
@@ -162,7 +162,7 @@ export async function requestCancel(
   id: string,
   reason: CancelReason,
 ): Promise<Ended> {
-  const op = await lockOperation(db, transaction, id);
+  const { op } = await lockOperation(db, transaction, id);
   if (hasEnded(op.state)) throw new AppError('operation-finished', { detail: `It has ${op.state}` });
   if (op.state === 'needs_operator') {
     throw new AppError('needs-operator', { detail: 'It can be resolved, not cancelled' });
@@ -174,7 +174,7 @@ export async function requestCancel(
   const cancelling = await row<OperationRow>(
     db,
     `UPDATE operations SET cancel_requested_at = coalesce(cancel_requested_at, now()),
-       superseded_by = coalesce(superseded_by, $2), dispatch_after = now() + interval '3 seconds'
+       superseded_by = coalesce(superseded_by, $2), dispatch_after = now() + ${SENDER_HAS}
      WHERE id = $1 RETURNING *`,
     { bind: [id, reason.supersededBy ?? null], transaction },
   );

@@ -20,6 +20,9 @@ export interface Dispatch {
   agent_name: string | null;
 }
 
+/** Whoever puts a row into the outbox sends it right after the commit; a dispatcher takes over if it died before. */
+export const SENDER_HAS = `interval '3 seconds'`;
+
 const COLUMNS = `o.id, o.kind, o.state, o.trigger, o.server_id, o.agent_id, o.requested_by, o.request_id,
   coalesce(o.epoch, 0) AS epoch, o.cancel_requested_at, o.dispatch_after,
   (SELECT name FROM servers s WHERE s.id = o.server_id) AS server_name,
@@ -41,12 +44,11 @@ export async function claimDispatches(db: Database, limit: number): Promise<Disp
   );
 }
 
-/** The same for the rows that this process has just committed, without waiting for them to be due. */
-export async function claimDispatchesById(db: Database, ids: readonly string[]): Promise<Dispatch[]> {
+/** The rows that this process has just put there, and has for itself for a moment. */
+export async function readDispatches(db: Database, ids: readonly string[]): Promise<Dispatch[]> {
   return rows<Dispatch>(
     db,
-    `UPDATE operations o SET dispatch_after = now() + interval '5 seconds'
-     WHERE id = ANY($1::uuid[]) AND dispatch_after IS NOT NULL RETURNING ${COLUMNS}`,
+    `SELECT ${COLUMNS} FROM operations o WHERE id = ANY($1::uuid[]) AND dispatch_after IS NOT NULL`,
     { bind: [ids] },
   );
 }

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Bus } from '#src/bus/bus.js';
 import { operationWorkflowId } from '#src/contracts/temporal.js';
 import type { Database } from '#src/db/connect.js';
-import { claimDispatches, claimDispatchesById, markDispatched, type Dispatch } from '#src/db/outbox.js';
+import { claimDispatches, markDispatched, readDispatches, type Dispatch } from '#src/db/outbox.js';
 import { workflowStartOptions, workflowTypeOf } from './workflowStart.js';
 
 export interface DispatcherDeps {
@@ -59,7 +59,7 @@ export class Dispatcher {
   async sendNow(operationIds: readonly string[]): Promise<void> {
     if (operationIds.length === 0) return;
     try {
-      await this.#sendAll(await claimDispatchesById(this.#deps.db, operationIds));
+      await this.#sendAll(await readDispatches(this.#deps.db, operationIds));
     } catch (error) {
       this.#deps.logger.warn({ err: error, operations: operationIds }, 'left to the dispatcher');
     }

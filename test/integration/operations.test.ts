@@ -154,8 +154,8 @@ describe('operations in the database', () => {
     const start = await accept('server.start');
     await beginOperation(db, start.operation.id, 'run-1');
     const move = { operationId: start.operation.id, step: 1, event: 'startRequested' as const };
-    expect(await transitionServer(db, move)).to.equal('starting');
-    expect(await transitionServer(db, move)).to.equal('starting');
+    expect(await transitionServer(db, move)).to.include({ status: 'starting' });
+    expect(await transitionServer(db, move)).to.include({ status: 'starting' });
     const kill = await accept('server.kill');
     await beginOperation(db, kill.operation.id, 'run-2');
     await transitionServer(db, { operationId: kill.operation.id, step: 1, event: 'killed' });
