@@ -4,7 +4,7 @@ import { Client, Connection } from '@temporalio/client';
 import { expect } from 'chai';
 import { rows } from '#src/db/sql.js';
 import { addProperties, startCluster, type Cluster } from '#test/harness/cluster.js';
-import type { ClusterUser } from '#test/harness/clusterUser.js';
+import { SHARED_CLASSES, type ClusterUser } from '#test/harness/clusterUser.js';
 import { installTraps, setTrap, untilHeld } from '#test/harness/faults.js';
 import { serveJar, type JarServer } from '#test/harness/jarServer.js';
 import { buildMinecraftJar, type MinecraftJar } from '#test/harness/minecraftJar.js';
@@ -55,7 +55,8 @@ describe('operations that meet each other, and workers that come and go', functi
   });
 
   async function installServer(bootMs = 0): Promise<string> {
-    const server = { jarUrl: upstream.url, jarSha256: jar.sha256, port: await findFreePort() };
+    const port = await findFreePort();
+    const server = { jarUrl: upstream.url, jarSha256: jar.sha256, port, extra: SHARED_CLASSES };
     const { id, operationId } = await user.create(server);
     expect(await user.ended(operationId)).to.include({ state: 'succeeded' });
     await addProperties(cluster.agent, id, { 'server-ip': '127.0.0.1', 'start-delay-ms': bootMs });

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { addProperties, startCluster, type Cluster } from '#test/harness/cluster.js';
+import { SHARED_CLASSES } from '#test/harness/clusterUser.js';
 import { installTraps } from '#test/harness/faults.js';
 import { serveJar, type JarServer } from '#test/harness/jarServer.js';
 import { buildMinecraftJar } from '#test/harness/minecraftJar.js';
@@ -85,7 +86,7 @@ async function openLane(jar: { jarUrl: string; jarSha256: string }, lanes: Lane[
   const lane = { cluster, serverId: '', port: await findFreePort() };
   lanes.push(lane);
   await installTraps(cluster.databaseUrl);
-  const { id, operationId } = await cluster.admin.create({ ...jar, port: lane.port });
+  const { id, operationId } = await cluster.admin.create({ ...jar, port: lane.port, extra: SHARED_CLASSES });
   const { state } = await cluster.admin.ended(operationId);
   if (state !== 'succeeded') throw new Error(`the server could not be provisioned: ${state}`);
   lane.serverId = id;

@@ -30,7 +30,11 @@ export interface ServerView {
   operation_id: string | null;
 }
 
-export const CHEAP_JAVA_ARGS = '-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError';
+const CHEAP_JAVA_ARGS = '-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError';
+/** For a server that is started again and again: its second boot costs half of its first. */
+export const SHARED_CLASSES = {
+  java_args: `${CHEAP_JAVA_ARGS} -XX:+AutoCreateSharedArchive -XX:SharedArchiveFile=classes.jsa`,
+};
 
 const CALL_TIMEOUT_MS = 30_000;
 /** A well-behaved client is not put off by an outage: it asks again with the same key. */
