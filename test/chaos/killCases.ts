@@ -98,7 +98,7 @@ export async function killAt(
   const operationId = (await asked).id;
   const found = await waitFor(() => truthOf(cluster, serverId, port, operationId), {
     timeoutMs: TRUTH_WITHIN_S * 1000,
-    everyMs: 150,
+    everyMs: 50,
     what: `the truth after a kill of ${titleOf(what)}`,
   });
   const secondsToTruth = (Date.now() - struckAt) / 1000;

@@ -104,7 +104,7 @@ export const AGENT_MARKS = {
 } as const;
 export type AgentMark = keyof typeof AGENT_MARKS;
 
-/** Looks often: an agent does not wait for us. */
+/** Looks as often as it can: an agent does not wait for us. */
 export async function waitForMark(
   mark: AgentMark,
   workDir: string,
@@ -113,7 +113,7 @@ export async function waitForMark(
 ): Promise<void> {
   await waitFor(() => AGENT_MARKS[mark](workDir, serverId, operationId), {
     timeoutMs: SPRUNG_TIMEOUT_MS,
-    everyMs: 2,
+    everyMs: 1,
     what: `the agent's mark "${mark}"`,
   });
 }

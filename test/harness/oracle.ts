@@ -16,11 +16,11 @@ interface Life {
   till: bigint;
 }
 
-const LOOK_EVERY_MS = 100;
+const LOOK_EVERY_MS = 50;
 
 /**
  * Tells how many processes serve a server, without asking any of our code: from the lines that the Minecraft servers
- * themselves append to the file AYMC_ORACLE, and from a look at the process table ten times a second.
+ * themselves append to the file AYMC_ORACLE, and from a look at the process table twenty times a second.
  */
 export class Oracle {
   readonly #sightings = new Map<string, Sighting>();

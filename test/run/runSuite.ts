@@ -57,9 +57,12 @@ export async function runShare({ suite, name, files }: Share, run: SuiteRun): Pr
     });
     const complaint = await untilEnd(child, suite.limitMinutes, run.signal);
     // Cut short, it had no chance to clear up after itself.
-    if (complaint === undefined) faults.push(...(await leftovers(temporary)));
-    else faults.push(`${complaint}; last in "${lastIn(results)}"`);
-    await endProcessesOf(temporary);
+    if (complaint === undefined) {
+      faults.push(...(await leftovers(temporary)));
+    } else {
+      faults.push(`${complaint}; last in "${lastIn(results)}"`);
+      await endProcessesOf(temporary);
+    }
   } catch (error) {
     faults.push(`can't be run: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   }

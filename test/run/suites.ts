@@ -28,7 +28,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'contract', needs: [], alone: false, shares: 1, limitMinutes: 6 },
   { name: 'replay', needs: [], alone: false, shares: 1, limitMinutes: 5 },
   { name: 'e2e', needs: EVERYTHING, alone: true, shares: 1, limitMinutes: 10 },
-  { name: 'chaos', needs: EVERYTHING, alone: true, shares: 1, limitMinutes: 20 },
+  { name: 'chaos', needs: EVERYTHING, alone: true, shares: 1, limitMinutes: 16 },
 ];
 
 /** What one process runs. */
