@@ -11,19 +11,25 @@ export function isFree(port: number, host = LOOPBACK): Promise<boolean> {
   });
 }
 
-/** A port that the kernel says is free. */
-export function freePort(host = LOOPBACK): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen({ port: 0, host, exclusive: true }, () => {
-      const bound = probe.address();
-      probe.close(() => {
-        if (bound !== null && typeof bound === 'object') resolve(bound.port);
-        else reject(new Error(`no port to be had on ${host}`));
-      });
-    });
-  });
+/**
+ * Where free ports are looked for: below those that kernels give to outgoing connections (from 32768 on Linux), and
+ * above the usual ones. From the kernel's own range, a connection of anyone could take a part's port while the part is
+ * down, and it could not be started again where it was.
+ */
+const FIRST_PORT = 28_000;
+const PORTS = 4_768;
+
+/** One process never offers a port twice in a row of `PORTS`; several begin at different ones. */
+let offered = Math.floor(Math.random() * PORTS);
+
+/** A port where nothing listens right now, and where nothing but a listener ever will. */
+export async function freePort(host = LOOPBACK): Promise<number> {
+  for (let attempt = 0; attempt < PORTS; attempt++) {
+    offered = (offered + 1) % PORTS;
+    const port = FIRST_PORT + offered;
+    if (await isFree(port, host)) return port;
+  }
+  throw new Error(`no port to be had on ${host}`);
 }
 
 /** The usual port when nobody has it, else a free one. */

@@ -8,7 +8,7 @@ import { SHARED_CLASSES, type ClusterUser } from '#test/harness/clusterUser.js';
 import { installTraps, setTrap, untilHeld } from '#test/harness/faults.js';
 import { serveJar, type JarServer } from '#test/harness/jarServer.js';
 import { buildMinecraftJar, type MinecraftJar } from '#test/harness/minecraftJar.js';
-import { findFreePort } from '#test/harness/minecraftServer.js';
+import { freePort } from '#processes/dev/ports.js';
 import { waitFor } from '#test/harness/waitFor.js';
 import { createRandom } from './random.js';
 import { tableOf } from './table.js';
@@ -55,7 +55,7 @@ describe('operations that meet each other, and workers that come and go', functi
   });
 
   async function installServer(bootMs = 0): Promise<string> {
-    const port = await findFreePort();
+    const port = await freePort();
     const server = { jarUrl: upstream.url, jarSha256: jar.sha256, port, extra: SHARED_CLASSES };
     const { id, operationId } = await user.create(server);
     expect(await user.ended(operationId)).to.include({ state: 'succeeded' });

@@ -4,7 +4,7 @@ import { SHARED_CLASSES } from '#test/harness/clusterUser.js';
 import { installTraps } from '#test/harness/faults.js';
 import { serveJar, type JarServer } from '#test/harness/jarServer.js';
 import { buildMinecraftJar } from '#test/harness/minecraftJar.js';
-import { findFreePort } from '#test/harness/minecraftServer.js';
+import { freePort } from '#processes/dev/ports.js';
 import {
   casesOf,
   complaintsOf,
@@ -83,7 +83,7 @@ describe('kill −9 at every step boundary of a start and a stop', function () {
 
 async function openLane(jar: { jarUrl: string; jarSha256: string }, lanes: Lane[]): Promise<Lane> {
   const cluster = await startCluster({ split: true, ownEngines: true });
-  const lane = { cluster, serverId: '', port: await findFreePort() };
+  const lane = { cluster, serverId: '', port: await freePort() };
   lanes.push(lane);
   await installTraps(cluster.databaseUrl);
   const { id, operationId } = await cluster.admin.create({ ...jar, port: lane.port, extra: SHARED_CLASSES });

@@ -19,7 +19,7 @@ import { makeSmallDisk } from '#test/harness/faultsDisk.js';
 import { serveJar, type JarFault, type JarServer } from '#test/harness/jarServer.js';
 import { requireJdk } from '#test/harness/java.js';
 import { buildMinecraftJar, minecraftJavaMajor } from '#test/harness/minecraftJar.js';
-import { findFreePort } from '#test/harness/minecraftServer.js';
+import { freePort } from '#processes/dev/ports.js';
 import { Part, startProgram } from '#test/harness/processes.js';
 import { waitFor } from '#test/harness/waitFor.js';
 
@@ -57,7 +57,7 @@ describe('bad input', function () {
 
   /** Put in place and ready to be started. */
   async function installServer(extra: Record<string, unknown> = {}): Promise<{ id: string; port: number }> {
-    const port = await findFreePort();
+    const port = await freePort();
     const { jarUrl, jarSha256 } = await serveNewJar();
     const { id, operationId } = await user.create({ jarUrl, jarSha256, port, extra });
     expect(await user.ended(operationId)).to.include({ state: 'succeeded' });
@@ -91,7 +91,7 @@ describe('bad input', function () {
   it('a checksum that is not the jar’s: nothing is kept of the download, and the right one installs', async () => {
     const { jarUrl, jarSha256 } = await serveNewJar();
     const wrong = 'f'.repeat(64);
-    const created = await user.create({ jarUrl, jarSha256: wrong, port: await findFreePort() });
+    const created = await user.create({ jarUrl, jarSha256: wrong, port: await freePort() });
     expectFailure(await user.ended(created.operationId), 'checksum-mismatch');
     await expectNotInstalled(created.id);
     const cache = join(cluster.agent.process.workDir, '.aymc/cache');
@@ -111,7 +111,7 @@ describe('bad input', function () {
     it(`an upstream that answers with ${fault}: ${code}, until it behaves`, async () => {
       const { upstream, jarUrl, jarSha256 } = await serveNewJar();
       upstream.misbehave(fault);
-      const created = await user.create({ jarUrl, jarSha256, port: await findFreePort() });
+      const created = await user.create({ jarUrl, jarSha256, port: await freePort() });
       expectFailure(await user.ended(created.operationId), code);
       await expectNotInstalled(created.id);
       upstream.misbehave(undefined);
@@ -122,7 +122,7 @@ describe('bad input', function () {
   it('an upstream that cuts every connection: what has arrived is not asked for again', async () => {
     const { upstream, jarUrl, jarSha256 } = await serveNewJar();
     upstream.misbehave('truncated');
-    const created = await user.create({ jarUrl, jarSha256, port: await findFreePort() });
+    const created = await user.create({ jarUrl, jarSha256, port: await freePort() });
     expect(await user.ended(created.operationId)).to.include({ state: 'succeeded' });
     expect(upstream.requests.length).to.be.greaterThan(5);
     expect(upstream.bytesServed()).to.be.lessThan(jar.length * 1.5);
@@ -131,7 +131,7 @@ describe('bad input', function () {
   it('an upstream that falls silent: can be cancelled, and the next try goes on from there', async () => {
     const { upstream, jarUrl, jarSha256 } = await serveNewJar();
     upstream.misbehave('stalled', 1);
-    const created = await user.create({ jarUrl, jarSha256, port: await findFreePort() });
+    const created = await user.create({ jarUrl, jarSha256, port: await freePort() });
     await waitFor(() => upstream.bytesServed() >= 1024 * 1024, { what: 'the download to stall' });
     const cancel = await user.send('POST', `/operations/${created.operationId}/cancel`);
     expect(cancel.status).to.equal(202);
@@ -206,7 +206,7 @@ describe('bad input', function () {
     try {
       await untilOnline(user, registration);
       const { jarUrl, jarSha256 } = await serveNewJar();
-      const port = await findFreePort();
+      const port = await freePort();
       const created = await user.create({ jarUrl, jarSha256, port, agentId: registration.id });
       expectFailure(await user.ended(created.operationId), 'disk-full');
       expect(await user.server(created.id)).to.include({ installed: false, operation_id: null });

@@ -7,7 +7,7 @@ import { ClusterUser, sendRequest, textOf } from '#test/harness/clusterUser.js';
 import { serveJar, type JarServer } from '#test/harness/jarServer.js';
 import { installMinecraftClient, joinServer } from '#test/harness/minecraftClient.js';
 import { buildMinecraftJar, type MinecraftJar } from '#test/harness/minecraftJar.js';
-import { findFreePort } from '#test/harness/minecraftServer.js';
+import { freePort } from '#processes/dev/ports.js';
 import { connectSocket, operationData, statusData, type SocketClient } from '#test/harness/socketClient.js';
 import { waitFor } from '#test/harness/waitFor.js';
 
@@ -29,7 +29,7 @@ describe('the main job', function () {
   });
   beforeEach(async () => {
     sockets = [];
-    port = await findFreePort();
+    port = await freePort();
     user = await signUp(cluster.url);
   });
   afterEach(() => sockets.forEach(socket => socket.close()));

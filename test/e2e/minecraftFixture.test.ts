@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
+import { freePort } from '#processes/dev/ports.js';
 import { requireJdk } from '#test/harness/java.js';
 import {
   installMinecraftClient,
@@ -14,7 +15,6 @@ import {
 } from '#test/harness/minecraftClient.js';
 import { buildMinecraftJar, minecraftJavaMajor } from '#test/harness/minecraftJar.js';
 import {
-  findFreePort,
   startMinecraftServer,
   type MinecraftServerOptions,
   type MinecraftServerProcess,
@@ -42,7 +42,7 @@ describe('the Minecraft server and client of the tests', function () {
 
   beforeEach(async () => {
     dir = await mkdtemp(path.join(tmpdir(), 'minecraft-fixture-'));
-    port = await findFreePort();
+    port = await freePort();
     servers = [];
     clients = [];
   });
@@ -192,7 +192,7 @@ describe('the Minecraft server and client of the tests', function () {
     const ready = await slow.waitUntilReady();
     expect(Number(/Done \(([\d.]+)s\)/.exec(ready)?.[1])).to.be.at.least(1.5);
 
-    const broken = await start({ port: await findFreePort(), properties: { 'fail-start': 'true' } });
+    const broken = await start({ port: await freePort(), properties: { 'fail-start': 'true' } });
     expect(await broken.exited).to.deep.equal({ code: 1, signal: null });
     await broken.waitForLine(/ERROR\]: Failed to start the minecraft server$/);
     expect(broken.lines.join('\n')).not.to.contain('Done (');

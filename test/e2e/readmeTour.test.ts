@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { serveJar } from '../harness/jarServer.js';
 import { buildMinecraftJar } from '../harness/minecraftJar.js';
-import { findFreePort } from '../harness/minecraftServer.js';
+import { freePort } from '#processes/dev/ports.js';
 import { waitFor } from '../harness/waitFor.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -38,7 +38,7 @@ describe('the README', function () {
     env = {
       ...process.env,
       AYMC_DATA_DIR: folder,
-      PORT: String(await findFreePort()),
+      PORT: String(await freePort()),
       JAR_URL: jar.url,
       JAR_SHA256: built.sha256,
     };

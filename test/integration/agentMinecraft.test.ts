@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import pino from 'pino';
+import { freePort } from '#processes/dev/ports.js';
 import { ProcessState, type ServerState, type StartWork, WorkState } from '#proto/gen/agent.js';
 import type { AgentGateway } from '#src/agents/gateway.js';
 import { createGrpcGateway } from '#src/agents/grpcGateway.js';
@@ -201,15 +202,6 @@ describe('agent with a real Minecraft server', function () {
     expect(end.errorDetail).to.include(String(minecraftJavaMajor));
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise(resolve => server.close(resolve));
-  if (typeof address !== 'object' || address === null) throw new Error('no port');
-  return address.port;
-}
 
 /** https://minecraft.wiki/w/Java_Edition_protocol/Server_List_Ping: handshake for state 1, then a status request. */
 function answersStatusPing(port: number): Promise<boolean> {
