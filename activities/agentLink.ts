@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CancelledFailure, Context } from '@temporalio/activity';
-import type { AgentEvent, ConsoleChunk, EventBatch } from '#proto/gen/agent.js';
+import type { EventBatch } from '#proto/gen/agent.js';
 import { agentAddress } from '#src/agents/address.js';
-import type { ConsoleLine } from '#src/bus/bus.js';
 import type { LinkActivities } from '#src/contracts/activities.js';
+import { readPositions, type ConsolePosition } from '#src/db/consoleStorage.js';
 import { listAgents } from '#src/db/reconciliation.js';
 import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
-import { parseConsoleLine } from '#src/domain/consoleLine.js';
+import { ConsoleCollector, StalePosition } from './consoleCollector.js';
 import { greet } from './health.js';
 import { reconcileAgent, type ReconcileDeps } from './reconcile.js';
 
@@ -16,6 +16,9 @@ const HEARTBEAT_MS = 1_000;
 const ROSTER_MS = 2_000;
 const RECONNECT_MS = 1_000;
 const HELLO_DEADLINE_MS = 5_000;
+/** An agent frees disk space up to the positions that a stream is opened with. */
+const REOPEN_BYTES = 16 * 1024 * 1024;
+const SETTLE_MS = 50;
 
 export interface LinkDeps extends ReconcileDeps {
   /** Aborted when this process ends: the link lets go, and another worker takes it over at once. */
@@ -24,8 +27,8 @@ export interface LinkDeps extends ReconcileDeps {
 
 /**
  * Follows all agents' event streams, for as long as the worker lives. State changes make the reconciler look at that
- * agent at once; console lines go out live. One owner at a time by the activity's heartbeat; were there two for a
- * moment, both only read.
+ * server at once; console lines are stored, then announced. One owner at a time by the activity's heartbeat; were there
+ * two for a moment, only one of them could store.
  */
 export function createLinkActivities(deps: LinkDeps): LinkActivities {
   return {
@@ -95,42 +98,104 @@ function openLink(deps: ReconcileDeps, agent: AgentRow): Link {
 
 /** Never rejects: an agent that can't be followed is tried again until the link is stopped. */
 async function follow(deps: ReconcileDeps, agent: AgentRow, signal: AbortSignal): Promise<void> {
-  const address = agentAddress(agent, deps.openToken);
-  const position = { afterSeq: 0, journalId: '' };
+  const place: Place = { afterSeq: 0, journalId: '', corrected: new Map() };
   while (!signal.aborted) {
     try {
-      await greet(deps, agent, await deps.gateway.hello(address, { deadlineMs: HELLO_DEADLINE_MS, signal }));
+      await greet(
+        deps,
+        agent,
+        await deps.gateway.hello(agentAddress(agent, deps.openToken), {
+          deadlineMs: HELLO_DEADLINE_MS,
+          signal,
+        }),
+      );
       await reconcileAgent(deps, agent);
-      for await (const batch of deps.gateway.streamEvents(
-        address,
-        { ...position, console: {} },
-        { signal },
-      )) {
-        position.journalId = batch.journalId;
-        for (const event of batch.events) {
-          if (event.event?.$case === 'console') publishConsole(deps, event, event.event.console);
-          if (event.event?.$case === 'state') position.afterSeq = event.event.state.seq;
-        }
-        await reconcileAgent(deps, agent, serversWithNews(batch));
-      }
+      while (await readStream(deps, agent, place, signal));
     } catch (error) {
       if (signal.aborted) return;
+      if (error instanceof StalePosition) place.corrected.set(error.serverId, error.position);
       deps.logger.debug({ err: error, agent: agent.agent_id }, 'the link to an agent broke');
     }
     await sleep(RECONNECT_MS, undefined, { signal }).catch(ignoreAbort);
   }
 }
 
-function serversWithNews({ events }: EventBatch): string[] {
-  return events.flatMap(({ event, serverId }) => (event?.$case === 'state' ? [serverId] : []));
+/** Where the next stream of an agent begins. */
+interface Place {
+  afterSeq: number;
+  journalId: string;
+  /** Consoles whose latest position is not the one to go on from: their agent has forgotten runs. */
+  corrected: Map<string, ConsolePosition>;
 }
 
-function publishConsole(deps: ReconcileDeps, event: AgentEvent, chunk: ConsoleChunk): void {
-  let offset = chunk.offset;
-  const timestamp = new Date(event.atMs).toISOString();
-  const lines = chunk.lines.map((raw): ConsoleLine => {
-    offset += Buffer.byteLength(raw) + 1;
-    return { cursor: `${chunk.runId}:${offset}`, timestamp, ...parseConsoleLine(raw) };
-  });
-  deps.bus.publish('console', { server_id: event.serverId, lines });
+/** Answers true when the stream is to be opened again at once: so much was stored that the agent can free space. */
+async function readStream(
+  deps: ReconcileDeps,
+  agent: AgentRow,
+  place: Place,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { known, request } = await positionsOf(deps, agent, place);
+  const collector = new ConsoleCollector(deps, known);
+  const ending = new AbortController();
+  const stream = deps.gateway.streamEvents(
+    agentAddress(agent, deps.openToken),
+    { afterSeq: place.afterSeq, journalId: place.journalId, console: request },
+    { signal: AbortSignal.any([signal, ending.signal]) },
+  );
+  let failure: unknown;
+  let settling = Promise.resolve();
+  const timer = setInterval(() => {
+    settling = settling
+      .then(() => collector.settle())
+      .catch(error => {
+        failure = error;
+        ending.abort();
+      });
+  }, SETTLE_MS);
+  try {
+    for await (const batch of stream) {
+      await take(deps, agent, batch, place, collector);
+      if (collector.storedBytes >= REOPEN_BYTES) return true;
+    }
+    return false;
+  } catch (error) {
+    throw failure ?? error;
+  } finally {
+    clearInterval(timer);
+    await settling;
+    ending.abort();
+  }
+}
+
+async function take(
+  deps: ReconcileDeps,
+  agent: AgentRow,
+  batch: EventBatch,
+  place: Place,
+  collector: ConsoleCollector,
+): Promise<void> {
+  place.journalId = batch.journalId;
+  for (const { event, serverId, atMs } of batch.events) {
+    if (event?.$case === 'console') await collector.add(serverId, event.console, atMs);
+    if (event?.$case === 'state') place.afterSeq = event.state.seq;
+  }
+  await reconcileAgent(deps, agent, serversWithNews(batch));
+}
+
+/** What is stored of each console of an agent; of one that was never stored the agent is asked for all. */
+async function positionsOf(deps: ReconcileDeps, agent: AgentRow, { corrected }: Place) {
+  const known = new Map<string, ConsolePosition>();
+  const request: Record<string, { runId: string; offset: number }> = {};
+  for (const [serverId, stored] of await readPositions(deps.db, agent.id)) {
+    const position = corrected.get(serverId) ?? stored;
+    if (position) known.set(serverId, position);
+    request[serverId] = { runId: position?.run_id ?? '', offset: position?.byte_offset ?? 0 };
+  }
+  corrected.clear();
+  return { known, request };
+}
+
+function serversWithNews({ events }: EventBatch): string[] {
+  return events.flatMap(({ event, serverId }) => (event?.$case === 'state' ? [serverId] : []));
 }

@@ -6,6 +6,7 @@ import { telemetry } from './0005-telemetry.js';
 import { plugins } from './0006-plugins.js';
 import { backups } from './0007-backups.js';
 import { notices } from './0008-notices.js';
+import { console } from './0009-console.js';
 import type { Migration } from './migration.js';
 
 export type { Migration } from './migration.js';
@@ -20,4 +21,5 @@ export const MIGRATIONS: readonly Migration[] = [
   plugins,
   backups,
   notices,
+  console,
 ];

@@ -146,6 +146,7 @@ CREATE TABLE log_cursors (
   run_id text NOT NULL,
   byte_offset bigint DEFAULT 0 NOT NULL,
   updated_at timestamp with time zone DEFAULT now() NOT NULL,
+  last_at timestamp with time zone,
   CONSTRAINT log_cursors_pkey PRIMARY KEY (server_id, run_id)
 );
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON log_cursors FOR EACH ROW EXECUTE FUNCTION touch_updated_at();

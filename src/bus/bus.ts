@@ -1,28 +1,18 @@
 /**
  * Pokes between processes. A poke says where to look, never what happened: whoever gets one reads Postgres. So a lost
- * poke costs a second (the poll), never an event. Console lines travel here too, live and lossy; storage has them all.
+ * poke costs a second (the poll), never an event.
  */
 export interface BusTopics {
   /** Something was appended to the events of this operation. */
   'operation-events': { operation_id: string; server_id: string | null };
   /** Rows wait in the outbox. */
   dispatch: Record<string, never>;
-  /** Live lines of one server. */
-  console: { server_id: string; lines: ConsoleLine[] };
+  /** Lines of one server were stored; `head` is the newest one's place. */
+  console: { server_id: string; head: number };
   /** An agent's row has changed. `agent_id` is the row's id. */
   'agent-status': { agent_id: string };
   /** A user's sessions, role, account or memberships have changed: look again at what they may do. */
   'access-changed': { user_id: string };
-}
-
-export interface ConsoleLine {
-  /** Opaque position right after the line: run id and byte offset. */
-  cursor: string;
-  /** ISO 8601, UTC. */
-  timestamp: string;
-  level: 'INFO' | 'WARN' | 'ERROR' | 'DEBUG';
-  source: string;
-  message: string;
 }
 
 export const BUS_TOPICS = [

@@ -270,6 +270,8 @@ export interface LogCursorRow {
   server_id: string;
   run_id: string;
   byte_offset: number;
+  /** Time of the newest line; null while there is none. */
+  last_at: Date | null;
   updated_at: Date;
 }
 

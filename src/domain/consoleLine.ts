@@ -3,6 +3,8 @@ export interface ParsedLine {
   /** The thread or logger that the line names; empty when it has no prefix. */
   source: string;
   message: string;
+  /** False for what the JVM itself prints and for the further lines of a message. */
+  prefixed: boolean;
 }
 
 /**
@@ -33,10 +35,11 @@ export function parseConsoleLine(raw: string): ParsedLine {
   const line = raw.replace(ANSI, '').replace(/\r$/, '');
   const groups = PREFIXED.exec(line)?.groups;
   const level = groups?.level ?? groups?.bare;
-  if (!groups || level === undefined) return { level: 'INFO', source: '', message: line };
+  if (!groups || level === undefined) return { level: 'INFO', source: '', message: line, prefixed: false };
   return {
     level: LEVELS[level] ?? 'INFO',
     source: groups.logger ?? groups.thread ?? '',
     message: groups.message ?? '',
+    prefixed: true,
   };
 }

@@ -1,6 +1,7 @@
 import type { Channel, Message } from '#src/contracts/events.js';
 import type { OperationEventView } from '#src/contracts/operation.js';
 import type { Database } from '#src/db/connect.js';
+import { readLogHeads, readLogs, viewLog } from '#src/db/consoleStorage.js';
 import {
   findOperations,
   listOperationEvents,
@@ -8,13 +9,13 @@ import {
   listServerStatusEvents,
 } from '#src/db/operationQueries.js';
 import { AppError } from '#src/domain/errors.js';
-import { encodeCursor } from './cursor.js';
-import { operationMessage, statusMessage, type ServerStatusData } from './messages.js';
+import { encodeCursor } from '#src/contracts/cursor.js';
+import { logMessage, operationMessage, statusMessage, type ServerStatusData } from './messages.js';
 import { readHeads, readPresentOperations, readPresentStatus, type PresentStatus } from './queries.js';
 
-/** The channels whose past is `operation_events`. */
+/** The channels whose past is in Postgres: operation events, and what consoles have printed. */
 export type EventChannel =
-  | { kind: 'server'; server_id: string; topic: 'status' | 'operations' }
+  | { kind: 'server'; server_id: string; topic: 'status' | 'operations' | 'logs' }
   | Extract<Channel, { kind: 'operation' }>;
 
 /** An event of a channel and its place in it. */
@@ -35,9 +36,29 @@ export interface EventSource {
 
 export function createEventSource(db: Database, name: string, channel: EventChannel): EventSource {
   if (channel.kind === 'operation') return operationSource(db, name, channel.operation_id);
-  return channel.topic === 'status'
-    ? statusSource(db, name, channel.server_id)
-    : serverOperationsSource(db, name, channel.server_id);
+  switch (channel.topic) {
+    case 'status':
+      return statusSource(db, name, channel.server_id);
+    case 'operations':
+      return serverOperationsSource(db, name, channel.server_id);
+    case 'logs':
+      return consoleSource(db, name, channel.server_id);
+  }
+}
+
+function consoleSource(db: Database, name: string, serverId: string): EventSource {
+  const read = async (query: { after?: number; limit: number }) => {
+    const logs = await readLogs(db, serverId, query);
+    return logs.map(log => ({ seq: log.place, message: logMessage(name, viewLog(log)) }));
+  };
+  return {
+    head: async () => (await readLogHeads(db, [serverId])).get(serverId) ?? 0,
+    read: (after, limit) => read({ after, limit }),
+    snapshot: async limit => {
+      const entries = await read({ limit });
+      return { entries, position: entries.at(-1)?.seq ?? 0 };
+    },
+  };
 }
 
 function statusSource(db: Database, name: string, serverId: string): EventSource {

@@ -4,14 +4,13 @@ import type { Database } from '#src/db/connect.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Logger } from '#src/observability/logger.js';
 import { AgentFeed } from './agentFeed.js';
-import { ConsoleFeed, createConsoleTap, type ReadConsoleBacklog } from './consoleFeed.js';
 import { createEventSource, type EventChannel } from './eventSources.js';
 import type { Feed } from './feed.js';
 import type { Limiter } from './limiter.js';
 import { LiveFeed } from './liveFeed.js';
 import type { Outlet, Subscription } from './outlet.js';
 import { startPoll } from './poll.js';
-import { readHeads } from './queries.js';
+import { readHeads, type Heads } from './queries.js';
 import { EventRelay } from './relay.js';
 
 /** Every so many polls, agents are looked at although pokes seem to arrive. */
@@ -25,7 +24,6 @@ export interface FeedsDeps {
   logger: Logger;
   /** How often Postgres is asked for what no poke announced; null when only this process appends. */
   pollMs: number | null;
-  readConsoleBacklog: ReadConsoleBacklog;
 }
 
 /** Every channel that someone watches has its feed here: made for the first subscriber, gone with the last. */
@@ -59,12 +57,9 @@ export function createFeeds(deps: FeedsDeps): Feeds {
   const stopPokes = [
     bus.subscribe('operation-events', pokeRelays),
     bus.subscribe('agent-status', ({ agent_id }) => pokeAgents(agent_id)),
+    bus.subscribe('console', ({ server_id, head }) => pokeRelay(`server:${server_id}:logs`, head)),
   ];
   const stopPoll = deps.pollMs === null ? undefined : startPoll(deps.pollMs, poll);
-  const tapConsoles = createConsoleTap(bus, ({ server_id, lines }) => {
-    const feed = feeds.get(`server:${server_id}:logs`);
-    if (feed instanceof ConsoleFeed) feed.publishLines(lines);
-  });
 
   function pokeRelays({ operation_id, server_id }: BusTopics['operation-events']): void {
     for (const name of [
@@ -72,9 +67,13 @@ export function createFeeds(deps: FeedsDeps): Feeds {
       `server:${server_id}:status`,
       `server:${server_id}:operations`,
     ]) {
-      const feed = feeds.get(name);
-      if (feed instanceof EventRelay) feed.poke();
+      pokeRelay(name);
     }
+  }
+
+  function pokeRelay(name: string, head?: number): void {
+    const feed = feeds.get(name);
+    if (feed instanceof EventRelay) feed.poke(head);
   }
 
   function pokeAgents(agentId?: string): void {
@@ -92,11 +91,7 @@ export function createFeeds(deps: FeedsDeps): Feeds {
     try {
       const heads = await limit(() => readHeads(db, idsOf(relays.map(relay => relay.channel))));
       for (const relay of relays) {
-        const { channel } = relay;
-        const head =
-          channel.kind === 'server'
-            ? heads.servers.get(channel.server_id)
-            : heads.operations.get(channel.operation_id);
+        const head = headOf(relay.channel, heads);
         if (head !== undefined && head > relay.position) relay.poke(head);
       }
     } catch (error) {
@@ -109,12 +104,6 @@ export function createFeeds(deps: FeedsDeps): Feeds {
       return new EventRelay({ channel, source: createEventSource(db, name, channel), limit, logger });
     }
     if (channel.kind === 'agents') return new AgentFeed(name, { db, logger });
-    if (channel.kind === 'server' && channel.topic === 'logs') {
-      return new ConsoleFeed(name, channel.server_id, {
-        tap: tapConsoles,
-        readBacklog: deps.readConsoleBacklog,
-      });
-    }
     return new LiveFeed(name, async () => []);
   }
 
@@ -162,15 +151,22 @@ export function createFeeds(deps: FeedsDeps): Feeds {
 
 function isEventChannel(channel: Channel): channel is EventChannel {
   if (channel.kind === 'operation') return true;
-  return channel.kind === 'server' && (channel.topic === 'status' || channel.topic === 'operations');
+  return channel.kind === 'server' && channel.topic !== 'metrics';
+}
+
+function headOf(channel: EventChannel, heads: Heads): number | undefined {
+  if (channel.kind === 'operation') return heads.operations.get(channel.operation_id);
+  return (channel.topic === 'logs' ? heads.consoles : heads.servers).get(channel.server_id);
 }
 
 function idsOf(channels: readonly EventChannel[]) {
   const servers = new Set<string>();
+  const consoles: string[] = [];
   const operations: string[] = [];
   for (const channel of channels) {
-    if (channel.kind === 'server') servers.add(channel.server_id);
-    else operations.push(channel.operation_id);
+    if (channel.kind === 'operation') operations.push(channel.operation_id);
+    else if (channel.topic === 'logs') consoles.push(channel.server_id);
+    else servers.add(channel.server_id);
   }
-  return { servers: [...servers], operations };
+  return { servers: [...servers], consoles, operations };
 }

@@ -4,7 +4,6 @@ import { AppError } from '#src/domain/errors.js';
 import type { Logger } from '#src/observability/logger.js';
 import type { Client, Principal } from './client.js';
 import { Connection, type SendCommand } from './connection.js';
-import type { ReadConsoleBacklog } from './consoleFeed.js';
 import { createFeeds } from './feeds.js';
 import { createLimiter } from './limiter.js';
 import { startPoll } from './poll.js';
@@ -27,8 +26,6 @@ export interface HubDeps {
   pollMs: number | null;
   /** How often every connection's token and permissions are looked at again. */
   recheckMs?: number;
-  /** What storage has of a console; without it `logs` begins with the next line. */
-  readConsoleBacklog?: ReadConsoleBacklog;
 }
 
 /**
@@ -58,8 +55,7 @@ export function createHub(deps: HubDeps): Hub {
   const limit = createLimiter(MAX_READS);
   // Not the same one: a recheck waits for a subscribe of its connection, which waits for its reads.
   const limitRechecks = createLimiter(MAX_READS);
-  const readConsoleBacklog = deps.readConsoleBacklog ?? (async () => []);
-  const feeds = createFeeds({ db, bus, limit, logger, pollMs, readConsoleBacklog });
+  const feeds = createFeeds({ db, bus, limit, logger, pollMs });
   // Each leaves when it ends.
   const connections = new Set<Connection>();
   const stopRechecks = startPoll(recheckMs, () => recheckAll([...connections]));

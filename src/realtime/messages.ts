@@ -1,5 +1,5 @@
-import type { ConsoleLine } from '#src/bus/bus.js';
 import type { Message } from '#src/contracts/events.js';
+import type { LogEntryView } from '#src/contracts/logEntry.js';
 import type { OperationEventView, OperationView } from '#src/contracts/operation.js';
 import type { AgentStatus } from '#src/db/types.js';
 import type { ErrorCode } from '#src/domain/errors.js';
@@ -20,18 +20,6 @@ export interface OperationData {
   /** As it is now, which may be further on than the event. */
   operation: OperationView;
   event: OperationEventView;
-}
-
-/** `server:<id>:logs`: a row of GET logs. */
-export interface LogEntryData {
-  /** The stored row's; null in a live line, which may not be stored yet. */
-  id: number | null;
-  cursor: string;
-  server_id: string;
-  timestamp: string;
-  level: ConsoleLine['level'];
-  source: string;
-  message: string;
 }
 
 /** `agents` */
@@ -67,10 +55,8 @@ export function operationMessage(
   return { type: 'operation', channel, data, timestamp: data.event.at, cursor };
 }
 
-export function logMessage(channel: string, serverId: string, line: ConsoleLine): Message<LogEntryData> {
-  const { cursor, timestamp, level, source, message } = line;
-  const data = { id: null, cursor, server_id: serverId, timestamp, level, source, message };
-  return { type: 'log_entry', channel, data, timestamp, cursor };
+export function logMessage(channel: string, data: LogEntryView): Message<LogEntryView> {
+  return { type: 'log_entry', channel, data, timestamp: data.timestamp, cursor: data.cursor };
 }
 
 export function agentMessage(channel: string, data: AgentStatusData): Message<AgentStatusData> {

@@ -1,5 +1,6 @@
 import type { OperationEventData, OperationEventView } from '#src/contracts/operation.js';
 import type { Database } from '#src/db/connect.js';
+import { readLogHeads } from '#src/db/consoleStorage.js';
 import { row, rows } from '#src/db/sql.js';
 import type { AgentRow, OperationEventRow } from '#src/db/types.js';
 import type { Permission, ServerAccess } from '#src/domain/permissions.js';
@@ -22,11 +23,20 @@ export async function findServerAccess(
   return new Map(found.map(({ id, owner_id, member }) => [id, { owner_id, member }]));
 }
 
-/** The newest `server_seq` of each server, or 0; the newest `seq` of each operation, or 0. */
+/** The newest place of each channel, or 0. */
+export interface Heads {
+  /** `server_seq` */
+  servers: Map<string, number>;
+  /** `seq` */
+  operations: Map<string, number>;
+  /** Time of the newest line, in µs. */
+  consoles: Map<string, number>;
+}
+
 export async function readHeads(
   db: Database,
-  ids: { servers: readonly string[]; operations: readonly string[] },
-): Promise<{ servers: Map<string, number>; operations: Map<string, number> }> {
+  ids: { servers: readonly string[]; operations: readonly string[]; consoles?: readonly string[] },
+): Promise<Heads> {
   const found = await rows<{ of: 'server' | 'operation'; id: string; head: number }>(
     db,
     `SELECT 'server' AS of, s.id, coalesce((SELECT max(server_seq) FROM operation_events WHERE server_id = s.id), 0) AS head
@@ -38,7 +48,8 @@ export async function readHeads(
   );
   const heads = (of: string) =>
     new Map(found.filter(each => each.of === of).map(({ id, head }) => [id, head]));
-  return { servers: heads('server'), operations: heads('operation') };
+  const consoles = ids.consoles?.length ? await readLogHeads(db, ids.consoles) : new Map<string, number>();
+  return { servers: heads('server'), operations: heads('operation'), consoles };
 }
 
 export interface PresentStatus {

@@ -1,7 +1,7 @@
 import type { Logger } from '#src/observability/logger.js';
 import type { Message } from '#src/contracts/events.js';
 import { AppError } from '#src/domain/errors.js';
-import { decodeCursor } from './cursor.js';
+import { decodeCursor } from '#src/contracts/cursor.js';
 import type { Entry, EventChannel, EventSource } from './eventSources.js';
 import type { Feed } from './feed.js';
 import type { Limiter } from './limiter.js';
@@ -119,7 +119,7 @@ export class EventRelay implements Feed {
 
 /** One client's place in a channel. */
 class Member implements Subscription {
-  readonly importance = 'events';
+  readonly importance: Subscription['importance'];
   readonly #relay: EventRelay;
   readonly #outlet: Outlet;
   readonly #catchUp: Pump;
@@ -129,6 +129,8 @@ class Member implements Subscription {
   #backlog: Message[] = [];
 
   constructor(relay: EventRelay, outlet: Outlet, onFailure: (error: unknown) => void) {
+    const { channel } = relay;
+    this.importance = channel.kind === 'server' && channel.topic === 'logs' ? 'live' : 'events';
     this.#relay = relay;
     this.#outlet = outlet;
     this.#catchUp = createPump(() => this.#readOn(), onFailure);

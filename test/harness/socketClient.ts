@@ -6,7 +6,7 @@ import type {
   ServerToClientEvents,
   SubscribeAnswer,
 } from '#src/contracts/events.js';
-import type { AgentStatusData, ErrorData, OperationData, ServerStatusData } from '#src/realtime/messages.js';
+import type { AgentStatusData, OperationData, ServerStatusData } from '#src/realtime/messages.js';
 
 export interface SocketClientOptions {
   /** Sent as the handshake's `auth.token`. */
@@ -95,4 +95,3 @@ const dataOf =
 export const operationData = dataOf((m): m is Message<OperationData> => m.type === 'operation');
 export const statusData = dataOf((m): m is Message<ServerStatusData> => m.type === 'server_status');
 export const agentData = dataOf((m): m is Message<AgentStatusData> => m.type === 'agent_status');
-export const errorData = dataOf((m): m is Message<ErrorData> => m.type === 'error');

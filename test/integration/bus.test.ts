@@ -1,19 +1,11 @@
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
-import type { Bus, BusTopics, ConsoleLine } from '#src/bus/bus.js';
+import type { Bus, BusTopics } from '#src/bus/bus.js';
 import { createBus } from '#src/bus/createBus.js';
 import { createRedisBus } from '#src/bus/redisBus.js';
 import { silent } from '#test/harness/realtimeServer.js';
 import { findRedisServer, startRedis, type TestRedis } from '#test/harness/redis.js';
 import { waitFor } from '#test/harness/waitFor.js';
-
-const LINE: ConsoleLine = {
-  cursor: 'run-1:42',
-  timestamp: '2026-01-01T00:00:00.000Z',
-  level: 'INFO',
-  source: 'stdout',
-  message: 'Done (3.2s)! For help, type "help"',
-};
 
 function poke(n: number): BusTopics['operation-events'] {
   return { operation_id: `op-${n}`, server_id: null };
@@ -84,7 +76,7 @@ describe('bus over Redis', () => {
     await redis.stop();
   });
 
-  it('carries pokes and console lines to the other process, and each once to its own', async () => {
+  it('carries pokes of every topic to the other process, and each once to its own', async () => {
     const local = hear(here);
     const remote = hear(there);
     const lines: BusTopics['console'][] = [];
@@ -92,7 +84,7 @@ describe('bus over Redis', () => {
     await waitFor(() => here.shared && there.shared, { what: 'both to be joined' });
 
     here.publish('operation-events', poke(1));
-    here.publish('console', { server_id: 's', lines: [LINE] });
+    here.publish('console', { server_id: 's', head: 1_764_000_000_000_001 });
     here.publish('operation-events', poke(2));
     await waitFor(() => remote.length === 2 && lines.length === 1, { what: 'the other process to hear' });
     // A third, the other way: by then an echo of the first two would have arrived.
@@ -101,7 +93,7 @@ describe('bus over Redis', () => {
 
     expect(local).to.deep.equal([poke(1), poke(2), poke(3)]);
     expect(remote).to.deep.equal([poke(1), poke(2), poke(3)]);
-    expect(lines).to.deep.equal([{ server_id: 's', lines: [LINE] }]);
+    expect(lines).to.deep.equal([{ server_id: 's', head: 1_764_000_000_000_001 }]);
   });
 
   it('goes on locally while Redis is dead, neither throws nor waits, and joins again by itself', async function () {

@@ -62,6 +62,7 @@ describe('who may do what', function () {
   const everyone: Who[] = ['nobody', 'stranger', 'viewer', 'player', 'reader', 'operator', 'owner', 'admin'];
   const MATRIX: [rule: string, (401 | 403 | 404 | 'in')[]][] = [
     ['server:view', [401, 404, 'in', 'in', 'in', 'in', 'in', 'in']],
+    ['server:console.read', [401, 404, 'in', 403, 'in', 'in', 'in', 'in']],
     ['server:power', [401, 404, 403, 403, 403, 'in', 'in', 'in']],
     ['server:settings', [401, 404, 403, 403, 403, 'in', 'in', 'in']],
     ['server:console.write', [401, 404, 403, 403, 403, 'in', 'in', 'in']],

@@ -1,7 +1,10 @@
 import { expect } from 'chai';
 import { createBus } from '#src/bus/createBus.js';
-import type { Bus, ConsoleLine } from '#src/bus/bus.js';
+import type { Bus } from '#src/bus/bus.js';
+import { encodeCursor } from '#src/contracts/cursor.js';
 import type { Message } from '#src/contracts/events.js';
+import { readLogs, storeConsole } from '#src/db/consoleStorage.js';
+import { joinEntries } from '#src/domain/consoleEntry.js';
 import { buildAgent, buildOperation, buildServer, buildUser } from '#test/build.js';
 import { createTestDatabase, type TestDatabase } from '#test/harness/database.js';
 import { appendTo } from '#test/harness/operationEvents.js';
@@ -15,17 +18,11 @@ import {
 } from '#test/harness/socketClient.js';
 import { waitFor } from '#test/harness/waitFor.js';
 
-function line(n: number): ConsoleLine {
-  const timestamp = new Date(1_700_000_000_000 + n).toISOString();
-  return { cursor: `run:${n}`, timestamp, level: 'INFO', source: 'stdout', message: `line ${n}` };
-}
-
 describe('realtime channels', function () {
   this.timeout(30_000);
   let database: TestDatabase;
   let bus: Bus;
   let api: RealtimeServer;
-  const stored = new Map<string, ConsoleLine[]>();
   const clients: SocketClient[] = [];
 
   before(async () => {
@@ -34,12 +31,6 @@ describe('realtime channels', function () {
     api = await startRealtimeServer({
       db: database.db,
       bus,
-      readConsoleBacklog: async (serverId, after, limit) => {
-        const lines = stored.get(serverId) ?? [];
-        const from =
-          after === null ? Math.max(0, lines.length - limit) : lines.findIndex(l => l.cursor === after) + 1;
-        return lines.slice(from, from + limit);
-      },
     });
   });
   afterEach(() => clients.splice(0).forEach(client => client.close()));
@@ -183,38 +174,48 @@ describe('realtime channels', function () {
   });
 
   describe('server:<id>:logs', () => {
-    it('brings live lines of that server, as rows of its log', async () => {
+    /** As the collector does: stored first, then announced. */
+    async function print(serverId: string, from: number, numbers: readonly number[]) {
+      const entries = joinEntries(numbers.map(n => `[12:00:00] [main/INFO]: line ${n}`));
+      const piece = {
+        server_id: serverId,
+        run_id: 'r',
+        from,
+        to: from + numbers.length,
+        at_ms: Date.now(),
+        entries,
+      };
+      const stored = await storeConsole(database.db, piece);
+      if (stored.outcome !== 'stored' || stored.head === null) throw new Error('nothing was stored');
+      bus.publish('console', { server_id: serverId, head: stored.head });
+    }
+    const textOf = ({ data }: Message) =>
+      typeof data === 'object' && data !== null && 'message' in data ? data.message : undefined;
+
+    it('brings lines of that server as they are stored, as rows of its log', async () => {
       const { client, server } = await stage();
       await client.subscribe([`server:${server.id}:logs`]);
-      bus.publish('console', { server_id: crypto.randomUUID(), lines: [line(0)] });
-      bus.publish('console', { server_id: server.id, lines: [line(1), line(2)] });
+      await print(server.id, 0, [1, 2]);
       await waitFor(() => client.messages.length === 2, { what: 'both lines' });
-      expect(client.messages[0]).to.deep.equal({
-        type: 'log_entry',
-        channel: `server:${server.id}:logs`,
-        data: { id: null, ...line(1), server_id: server.id },
-        timestamp: line(1).timestamp,
-        cursor: 'run:1',
-      });
+      const { cursor, timestamp, data, ...rest } = client.messages[0] ?? {};
+      expect(rest).to.deep.equal({ type: 'log_entry', channel: `server:${server.id}:logs` });
+      expect(data).to.include({ cursor, timestamp, level: 'INFO', source: 'main', message: 'line 1' });
     });
 
     it('joins what storage has with what comes meanwhile: no line missing, none twice', async () => {
       const { client, server } = await stage();
-      const lines = [1, 2, 3, 4].map(line);
-      stored.set(server.id, lines);
-      const subscribed = client.subscribe([`server:${server.id}:logs`], {
-        [`server:${server.id}:logs`]: 'run:1',
-      });
+      await print(server.id, 0, [1, 2, 3, 4]);
+      const [first] = await readLogs(database.db, server.id, { limit: 4 });
+      const channel = `server:${server.id}:logs`;
+      const subscribed = client.subscribe([channel], { [channel]: encodeCursor(first?.place ?? 0) });
       // Some of these come before the backlog is read, some meanwhile, some after.
-      for (let n = 5; n <= 60; n++) {
-        lines.push(line(n));
-        bus.publish('console', { server_id: server.id, lines: [line(n)] });
-        await new Promise(resolve => setImmediate(resolve));
-      }
-      await subscribed;
-      await waitFor(() => client.messages.at(-1)?.cursor === 'run:60', { what: 'the last line' });
-      const numbers = client.messages.map(({ cursor }) => Number(cursor?.slice('run:'.length)));
-      expect(numbers).to.deep.equal(Array.from({ length: 59 }, (_, i) => i + 2));
+      for (let n = 5; n <= 60; n++) await print(server.id, n - 1, [n]);
+      const { backlog } = await subscribed;
+      await waitFor(() => client.messages.some(message => textOf(message) === 'line 60'), {
+        what: 'the last line',
+      });
+      const seen = [...new Set([...backlog, ...client.messages])].map(textOf);
+      expect([...new Set(seen)]).to.deep.equal(Array.from({ length: 59 }, (_, i) => `line ${i + 2}`));
     });
   });
 

@@ -4,7 +4,7 @@ import type { Bus } from '#src/bus/bus.js';
 import type { Database } from '#src/db/connect.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Permission } from '#src/domain/permissions.js';
-import { encodeCursor } from '#src/realtime/cursor.js';
+import { encodeCursor } from '#src/contracts/cursor.js';
 import { buildOperation, buildServer, buildUser } from '#test/build.js';
 import { createTestDatabase, type TestDatabase } from '#test/harness/database.js';
 import { appendTo } from '#test/harness/operationEvents.js';

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { parseConsoleLine } from '#src/domain/consoleLine.js';
+import { parseConsoleLine, type ParsedLine } from '#src/domain/consoleLine.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
 import { can, PERMISSIONS, ROLES, type ServerAction } from '#src/domain/permissions.js';
 import { correctionFor, CRASH_BUDGET, type BelievedServer } from '#src/domain/reconciliation.js';
@@ -126,7 +126,7 @@ describe('java arguments', () => {
 });
 
 describe('console lines', () => {
-  const shapes: [string, string, ReturnType<typeof parseConsoleLine>][] = [
+  const shapes: [name: string, line: string, expected: Omit<ParsedLine, 'prefixed'>][] = [
     [
       'vanilla',
       '[12:34:56] [Server thread/INFO]: ann joined the game',
@@ -155,6 +155,6 @@ describe('console lines', () => {
     ],
   ];
   for (const [name, line, expected] of shapes) {
-    it(`understand ${name}`, () => expect(parseConsoleLine(line)).to.deep.equal(expected));
+    it(`understand ${name}`, () => expect(parseConsoleLine(line)).to.include(expected));
   }
 });

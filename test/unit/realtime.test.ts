@@ -4,7 +4,7 @@ import { parseChannel } from '#src/contracts/events.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Role } from '#src/domain/permissions.js';
 import { channelDenial, type AccessFacts } from '#src/realtime/access.js';
-import { decodeCursor, encodeCursor } from '#src/realtime/cursor.js';
+import { decodeCursor, encodeCursor } from '#src/contracts/cursor.js';
 import { createInbound } from '#src/realtime/inbound.js';
 
 describe('a cursor', () => {

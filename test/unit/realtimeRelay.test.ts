@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { setImmediate as tick } from 'node:timers/promises';
 import type { Message } from '#src/contracts/events.js';
-import { encodeCursor } from '#src/realtime/cursor.js';
+import { encodeCursor } from '#src/contracts/cursor.js';
 import type { Entry, EventSource } from '#src/realtime/eventSources.js';
 import { createLimiter } from '#src/realtime/limiter.js';
 import { Outlet } from '#src/realtime/outlet.js';

@@ -36,6 +36,7 @@ export function defineTelemetry(sequelize: Sequelize) {
       server_id: primaryKey(DataTypes.UUID),
       run_id: primaryKey(DataTypes.TEXT),
       byte_offset: required(DataTypes.BIGINT, 0),
+      last_at: optional(DataTypes.DATE),
       updated_at: timeOfBirth(),
     }),
   };

@@ -16,6 +16,7 @@ import { columnsOf } from '../sql.js';
 import { serverActionRoutes } from './actions.js';
 import { asPortTaken, insertServer } from './insertServer.js';
 import { observeStatus, sendCommand } from './live.js';
+import { logs } from './logs.js';
 import { onServer } from './policy.js';
 import { presentServer } from './presenter.js';
 import { findListedServer, listServers } from './queries.js';
@@ -184,4 +185,4 @@ async function updateServer(db: Database, id: string, decide: (current: ServerRo
   });
 }
 
-export const serverRoutes: Route[] = [list, create, get, put, ...serverActionRoutes, command, status];
+export const serverRoutes: Route[] = [list, create, get, put, ...serverActionRoutes, command, status, logs];

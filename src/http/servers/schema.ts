@@ -148,6 +148,40 @@ export const stopQuery = Joi.object<{ force?: boolean }>({
   force: Joi.boolean().description('Does not wait for a backup that is being made'),
 });
 
+const LOG_LEVELS = ['INFO', 'WARN', 'ERROR', 'DEBUG'] as const;
+const cursor = () => Joi.string().max(64).example('djE6MTc2NDAwMDAwMDAwMDAwMA');
+
+export interface LogsQuery {
+  level?: (typeof LOG_LEVELS)[number];
+  q?: string;
+  before?: string;
+  after?: string;
+  limit?: number;
+}
+export const logs = Joi.object<LogsQuery>({
+  level: Joi.string().valid(...LOG_LEVELS),
+  q: Joi.string().max(200).description('Part of the message or of its stack trace, whatever its case'),
+  before: cursor().description('Lines older than this'),
+  after: cursor().description('Lines newer than this, the oldest of them first to be chosen'),
+  limit: Joi.number().integer().min(1).max(1000).description('Default 100'),
+}).without('before', 'after');
+
+export const logEntries = Joi.array().items(
+  Joi.object({
+    id: integer().required(),
+    cursor: cursor().required(),
+    server_id: uuid().required(),
+    timestamp: time().required(),
+    level: Joi.string()
+      .valid(...LOG_LEVELS)
+      .required(),
+    source: anyText().required(),
+    message: anyText().required(),
+    exception: anyText().allow(null).required(),
+    stack_trace: anyText().allow(null).required(),
+  }),
+);
+
 /** A line and its newline fit into what a pipe takes at once, so two lines never mix. */
 const MAX_COMMAND_BYTES = 4096;
 const ONE_LINE = new RegExp(String.raw`^[^\u0000\r\n]*$`);
