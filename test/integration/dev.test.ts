@@ -93,7 +93,8 @@ function pidsOf({ pids, agents }: Runtime): number[] {
 }
 
 function hold(port: number): Promise<Server> {
-  const server = createServer();
+  // Whoever dials it, e.g. an agent's default port: a kept connection would keep it from closing.
+  const server = createServer(socket => socket.destroy());
   return new Promise(resolve =>
     server.once('error', () => resolve(server)).listen(port, '127.0.0.1', () => resolve(server)),
   );
