@@ -140,7 +140,7 @@ async function readStream(
   const ending = new AbortController();
   const stream = deps.gateway.streamEvents(
     agentAddress(agent, deps.openToken),
-    { afterSeq: place.afterSeq, journalId: place.journalId, console: request },
+    { afterSeq: place.afterSeq, journalId: place.journalId, console: request, samples: undefined },
     { signal: AbortSignal.any([signal, ending.signal]) },
   );
   let failure: unknown;

@@ -58,6 +58,8 @@ function startWork(server: ServerRow) {
     javaMajor: server.java_version ?? requiredJavaMajor(server.version),
     javaPinned: server.java_version !== null,
     readyTimeoutSeconds: READY_TIMEOUT_S,
+    serverType: server.server_type,
+    leased: false,
   };
 }
 

@@ -18,6 +18,7 @@ export const CODES = {
   'console-busy': status.UNAVAILABLE,
   'java-missing': status.FAILED_PRECONDITION,
   'port-in-use': status.FAILED_PRECONDITION,
+  'no-lease': status.FAILED_PRECONDITION,
   'start-failed': status.ABORTED,
   'start-timeout': status.ABORTED,
   'stop-failed': status.ABORTED,

@@ -7,6 +7,7 @@ import { plugins } from './0006-plugins.js';
 import { backups } from './0007-backups.js';
 import { notices } from './0008-notices.js';
 import { console } from './0009-console.js';
+import { observation } from './0010-observation.js';
 import type { Migration } from './migration.js';
 
 export type { Migration } from './migration.js';
@@ -22,4 +23,5 @@ export const MIGRATIONS: readonly Migration[] = [
   backups,
   notices,
   console,
+  observation,
 ];

@@ -62,7 +62,8 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
   const timers = new Timers();
   const script = new Script();
   script.play(options.script ?? []);
-  const log = new EventLog();
+  const identity = { agentId: `fake-${id.slice(0, 8)}`, bootId: randomUUID(), incarnation: randomUUID() };
+  const log = new EventLog(identity);
   const servers = new FakeServers(log);
   const ledger = new Ledger({
     servers,
@@ -70,7 +71,6 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
     timers,
     requireProvision: options.requireProvision ?? false,
   });
-  const identity = { agentId: `fake-${id.slice(0, 8)}`, bootId: randomUUID(), incarnation: randomUUID() };
   const service = new FakeService({ token: options.token, script, servers, ledger, log, identity });
 
   let certificate = options.tls ? selfSigned() : undefined;

@@ -12,6 +12,7 @@ import type { Out } from './handlers.js';
 export interface EventDeps {
   readonly registry: Registry;
   readonly journal: Journal;
+  readonly incarnation: string;
   readonly log: Logger;
 }
 
@@ -42,19 +43,23 @@ export async function streamEvents(
   const reader = new EventReader(deps, request.journalId === deps.journal.id ? request.afterSeq : 0);
   try {
     await reader.seek(request.console);
-    await out.write({ journalId: deps.journal.id, events: [] });
+    await out.write(batchOf(deps, []));
     while (!signal.aborted) {
       const { events, bytes } = await reader.next();
       if (events.length === 0) {
         await reader.somethingNew(signal);
         continue;
       }
-      await out.write({ journalId: deps.journal.id, events });
+      await out.write(batchOf(deps, events));
       if (bytes < BATCH_BYTES / 2) await pause(BATCH_EVERY_MS, undefined, { ref: false });
     }
   } finally {
     reader.close();
   }
+}
+
+function batchOf({ journal, incarnation }: EventDeps, events: AgentEvent[]): EventBatch {
+  return { journalId: journal.id, events, sentAtMs: Date.now(), incarnation };
 }
 
 /** One reader's positions in the journal and in the consoles of all servers, or of one. */
@@ -66,7 +71,7 @@ export class EventReader {
   #wake: () => void = () => undefined;
 
   constructor(
-    private readonly deps: EventDeps,
+    private readonly deps: Pick<EventDeps, 'registry' | 'journal' | 'log'>,
     private seq: number,
     private readonly only?: string,
   ) {

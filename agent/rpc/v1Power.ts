@@ -184,6 +184,8 @@ function startWork(config: ServerConfig | undefined, { facts }: ManagedServer): 
     javaMajor: 0,
     javaPinned: false,
     readyTimeoutSeconds: READY_TIMEOUT_SECONDS,
+    serverType: facts.type ?? '',
+    leased: false,
   };
 }
 

@@ -43,7 +43,12 @@ export function version2(deps: RpcDeps): Version2 {
     watchWork: serverStream(deps, (key, out, { signal }) => watchWork(deps, key, out, signal)),
 
     streamEvents: serverStream(deps, (request, out, { signal, log }) =>
-      streamEvents({ registry, journal: deps.journal, log }, request, out, signal),
+      streamEvents(
+        { registry, journal: deps.journal, incarnation: deps.incarnation, log },
+        request,
+        out,
+        signal,
+      ),
     ),
   };
 }

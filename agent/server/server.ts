@@ -105,6 +105,7 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
       epoch,
       opSeq,
       consoleOffset: (await run?.consoleSize()) ?? 0,
+      cause: undefined,
     };
   }
 

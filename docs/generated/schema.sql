@@ -8,6 +8,22 @@ BEGIN
 END
 $function$;
 
+CREATE TABLE agent_metrics (
+  id bigserial NOT NULL,
+  agent_id uuid NOT NULL,
+  "timestamp" timestamp with time zone DEFAULT now() NOT NULL,
+  cpu_percent double precision,
+  memory_total bigint,
+  memory_used bigint,
+  disk_total bigint,
+  disk_used bigint,
+  network_sent bigint,
+  network_received bigint,
+  CONSTRAINT agent_metrics_pkey PRIMARY KEY (id, "timestamp")
+) PARTITION BY RANGE ("timestamp");
+CREATE TABLE agent_metrics_default PARTITION OF agent_metrics DEFAULT;
+CREATE INDEX agent_metrics_agent_id_timestamp_idx ON agent_metrics USING btree (agent_id, "timestamp" DESC);
+
 CREATE TABLE agents (
   id uuid DEFAULT gen_random_uuid() NOT NULL,
   agent_id character varying(100) NOT NULL,
@@ -40,6 +56,7 @@ CREATE TABLE agents (
   lease_frozen boolean DEFAULT false NOT NULL,
   created_at timestamp with time zone DEFAULT now() NOT NULL,
   updated_at timestamp with time zone DEFAULT now() NOT NULL,
+  lease_renewed_at timestamp with time zone,
   CONSTRAINT agents_pkey PRIMARY KEY (id),
   CONSTRAINT agents_agent_id_key UNIQUE (agent_id),
   CONSTRAINT agents_health_check_interval_check CHECK ((health_check_interval > 0)),
@@ -168,6 +185,13 @@ CREATE TABLE logs (
 CREATE TABLE logs_default PARTITION OF logs DEFAULT;
 CREATE INDEX logs_server_id_timestamp_idx ON logs USING btree (server_id, "timestamp" DESC);
 
+CREATE TABLE notification_heads (
+  user_id uuid NOT NULL,
+  seq bigint NOT NULL,
+  CONSTRAINT notification_heads_pkey PRIMARY KEY (user_id)
+);
+COMMENT ON COLUMN notification_heads.seq IS 'the newest notifications.seq given out';
+
 CREATE TABLE notifications (
   id uuid DEFAULT gen_random_uuid() NOT NULL,
   user_id uuid NOT NULL,
@@ -180,8 +204,10 @@ CREATE TABLE notifications (
   server_id uuid,
   read_at timestamp with time zone,
   created_at timestamp with time zone DEFAULT now() NOT NULL,
+  seq bigint NOT NULL,
   CONSTRAINT notifications_pkey PRIMARY KEY (id),
   CONSTRAINT notifications_user_id_dedupe_key_key UNIQUE (user_id, dedupe_key),
+  CONSTRAINT notifications_user_id_seq_key UNIQUE (user_id, seq),
   CONSTRAINT notifications_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text])))
 );
 CREATE INDEX notifications_user_id_created_at_idx ON notifications USING btree (user_id, created_at DESC);
@@ -281,6 +307,14 @@ CREATE INDEX plugins_category_idx ON plugins USING btree (category);
 CREATE INDEX plugins_name_search_idx ON plugins USING gin (to_tsvector('simple'::regconfig, (name)::text));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON plugins FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 
+CREATE TABLE sample_cursors (
+  agent_id uuid NOT NULL,
+  incarnation text NOT NULL,
+  seq bigint NOT NULL,
+  last_at timestamp with time zone NOT NULL,
+  CONSTRAINT sample_cursors_pkey PRIMARY KEY (agent_id)
+);
+
 CREATE TABLE server_members (
   server_id uuid NOT NULL,
   user_id uuid NOT NULL,
@@ -302,6 +336,7 @@ CREATE TABLE server_metrics (
   players_online integer,
   tps double precision,
   uptime_seconds bigint,
+  disk_used bigint,
   CONSTRAINT server_metrics_pkey PRIMARY KEY (id, "timestamp")
 ) PARTITION BY RANGE ("timestamp");
 CREATE TABLE server_metrics_default PARTITION OF server_metrics DEFAULT;
@@ -363,6 +398,9 @@ CREATE TABLE servers (
   last_stopped timestamp with time zone,
   created_at timestamp with time zone DEFAULT now() NOT NULL,
   updated_at timestamp with time zone DEFAULT now() NOT NULL,
+  restart_after timestamp with time zone,
+  restart_when_hung boolean DEFAULT false NOT NULL,
+  last_crash jsonb,
   CONSTRAINT servers_pkey PRIMARY KEY (id),
   CONSTRAINT servers_desired_state_check CHECK ((desired_state = ANY (ARRAY['running'::text, 'stopped'::text]))),
   CONSTRAINT servers_failover_policy_check CHECK ((failover_policy = ANY (ARRAY['auto'::text, 'manual'::text, 'never'::text]))),
@@ -386,6 +424,8 @@ COMMENT ON COLUMN servers.op_seq IS 'the newest operations.op_seq given out';
 COMMENT ON COLUMN servers.server_seq IS 'the newest operation_events.server_seq given out';
 COMMENT ON COLUMN servers.status_op_seq IS 'with status_step: who wrote the status last; older writers are refused';
 COMMENT ON COLUMN servers.owner_epoch IS 'grows with each change of agent_id';
+COMMENT ON COLUMN servers.restart_after IS 'it crashed, and the reconciler starts it again then; null = nothing is due';
+COMMENT ON COLUMN servers.last_crash IS 'cause and time of the newest crash, as its agent told them';
 
 CREATE TABLE sessions (
   id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -459,8 +499,10 @@ ALTER TABLE backup_configs ADD CONSTRAINT backup_configs_server_id_fkey FOREIGN 
 ALTER TABLE backups ADD CONSTRAINT backups_created_by_fkey FOREIGN KEY (created_by) REFERENCES users(id) ON DELETE SET NULL;
 ALTER TABLE backups ADD CONSTRAINT backups_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
 ALTER TABLE log_cursors ADD CONSTRAINT log_cursors_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
+ALTER TABLE notification_heads ADD CONSTRAINT notification_heads_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
 ALTER TABLE notifications ADD CONSTRAINT notifications_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
 ALTER TABLE password_resets ADD CONSTRAINT password_resets_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
+ALTER TABLE sample_cursors ADD CONSTRAINT sample_cursors_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id) ON DELETE CASCADE;
 ALTER TABLE server_members ADD CONSTRAINT server_members_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
 ALTER TABLE server_members ADD CONSTRAINT server_members_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
 ALTER TABLE server_plugins ADD CONSTRAINT server_plugins_plugin_id_fkey FOREIGN KEY (plugin_id) REFERENCES plugins(id) ON DELETE CASCADE;

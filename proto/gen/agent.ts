@@ -493,6 +493,23 @@ export interface ServerState {
   opSeq: number;
   /** Where the last run's console ends, in bytes. */
   consoleOffset: number;
+  /** Set with CRASHED. */
+  cause: CrashCause | undefined;
+}
+
+/** What ended a server, as far as its exit code, its console and its crash report tell. */
+export interface CrashCause {
+  /**
+   * `out-of-memory`, `killed` (SIGKILL from outside), `jvm-crash`, `watchdog`, `crash-report`, `signal`, `exit-code`,
+   * `unseen` (nobody saw it end); a caller takes any other for `exit-code`.
+   */
+  code: string;
+  /** One sentence. */
+  detail: string;
+  /** The last lines that tell of it, at most 20, of at most 500 characters each. */
+  evidence: string[];
+  /** Of the report that the crash left in the server's folder, relative to it; empty when there is none. */
+  reportPath: string;
 }
 
 export interface ServerStates {
@@ -559,6 +576,10 @@ export interface StartWork {
   javaMajor: number;
   javaPinned: boolean;
   readyTimeoutSeconds: number;
+  /** `paper`, `vanilla`, …: what its console can be asked. */
+  serverType: string;
+  /** It lives under this agent's lease: refused without a valid one (`no-lease`), and ended by its guard when that is over. */
+  leased: boolean;
 }
 
 /** Console `stop`, then SIGTERM, then SIGKILL, each after its own time; succeeds at once when nothing runs. */
@@ -605,11 +626,18 @@ export interface StreamEventsRequest {
   journalId: string;
   /** Where to go on in each server's console; a server that is not named begins at its present end. */
   console: { [key: string]: ConsolePosition };
+  /** The newest sample that the caller has; not set: all that are kept. */
+  samples: SamplePosition | undefined;
 }
 
 export interface StreamEventsRequest_ConsoleEntry {
   key: string;
   value: ConsolePosition | undefined;
+}
+
+export interface SamplePosition {
+  incarnation: string;
+  seq: number;
 }
 
 export interface ConsolePosition {
@@ -621,12 +649,65 @@ export interface EventBatch {
   /** Names the agent's journal; another id than before = the journal began anew, resync by InspectServers. */
   journalId: string;
   events: AgentEvent[];
+  /** The agent's clock when this was sent: every other time of the batch means "so long before that". */
+  sentAtMs: number;
+  incarnation: string;
 }
 
 export interface AgentEvent {
   serverId: string;
   atMs: number;
-  event: { $case: "console"; console: ConsoleChunk } | { $case: "state"; state: StateChange } | undefined;
+  event: { $case: "console"; console: ConsoleChunk } | { $case: "state"; state: StateChange } | //
+  /** Of the whole agent: `server_id` is empty. */
+  { $case: "sample"; sample: Sample } | undefined;
+}
+
+/** One look at the host and at every server whose process is alive. Samples of the last hour are kept, in memory. */
+export interface Sample {
+  /** Counts from 1, without holes, within one incarnation of the agent. */
+  seq: number;
+  host: HostSample | undefined;
+  servers: ServerSample[];
+}
+
+export interface HostSample {
+  /** Of all cores together, 0–100. */
+  cpuPercent: number;
+  memoryTotalBytes: number;
+  memoryUsedBytes: number;
+  /** Of the file system that holds the servers. */
+  diskTotalBytes: number;
+  diskUsedBytes: number;
+  /** Since boot, without loopback. */
+  networkSentBytes: number;
+  networkReceivedBytes: number;
+}
+
+/** Sums over the JVM and what it has started. */
+export interface ServerSample {
+  serverId: string;
+  runId: string;
+  /** Since the last sample; 100 = one core. Not set in a run's first sample. */
+  cpuPercent?: number | undefined;
+  memoryUsedBytes: number;
+  uptimeSeconds: number;
+  /** From the answer to a server-list ping; not set when there was none. */
+  playersOnline?:
+    | number
+    | undefined;
+  /** From the console of types that can be asked; not set when none has been told within two minutes. */
+  tps?:
+    | number
+    | undefined;
+  /** All files of the server's folder, at most some minutes old. */
+  diskUsedBytes?:
+    | number
+    | undefined;
+  /**
+   * For how long a server that was ready has answered neither pings nor, where its type can be asked, the console;
+   * 0 = it answers. Not set before it was ready.
+   */
+  unresponsiveSeconds?: number | undefined;
 }
 
 /** Whole lines of one run, in order, without their newlines. */
@@ -4331,6 +4412,7 @@ function createBaseServerState(): ServerState {
     epoch: 0,
     opSeq: 0,
     consoleOffset: 0,
+    cause: undefined,
   };
 }
 
@@ -4374,6 +4456,9 @@ export const ServerState: MessageFns<ServerState> = {
     }
     if (message.consoleOffset !== 0) {
       writer.uint32(104).int64(message.consoleOffset);
+    }
+    if (message.cause !== undefined) {
+      CrashCause.encode(message.cause, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -4493,6 +4578,93 @@ export const ServerState: MessageFns<ServerState> = {
             }
 
             message.consoleOffset = longToNumber(reader.int64());
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.cause = CrashCause.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseCrashCause(): CrashCause {
+  return { code: "", detail: "", evidence: [], reportPath: "" };
+}
+
+export const CrashCause: MessageFns<CrashCause> = {
+  encode(message: CrashCause, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.code !== "") {
+      writer.uint32(10).string(message.code);
+    }
+    if (message.detail !== "") {
+      writer.uint32(18).string(message.detail);
+    }
+    for (const v of message.evidence) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.reportPath !== "") {
+      writer.uint32(34).string(message.reportPath);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CrashCause {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCrashCause();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.evidence.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reportPath = reader.string();
             continue;
           }
         }
@@ -5005,6 +5177,8 @@ function createBaseStartWork(): StartWork {
     javaMajor: 0,
     javaPinned: false,
     readyTimeoutSeconds: 0,
+    serverType: "",
+    leased: false,
   };
 }
 
@@ -5033,6 +5207,12 @@ export const StartWork: MessageFns<StartWork> = {
     }
     if (message.readyTimeoutSeconds !== 0) {
       writer.uint32(64).int32(message.readyTimeoutSeconds);
+    }
+    if (message.serverType !== "") {
+      writer.uint32(74).string(message.serverType);
+    }
+    if (message.leased !== false) {
+      writer.uint32(80).bool(message.leased);
     }
     return writer;
   },
@@ -5112,6 +5292,22 @@ export const StartWork: MessageFns<StartWork> = {
             }
 
             message.readyTimeoutSeconds = reader.int32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.serverType = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.leased = reader.bool();
             continue;
           }
         }
@@ -5464,7 +5660,7 @@ export const WorkProgress: MessageFns<WorkProgress> = {
 };
 
 function createBaseStreamEventsRequest(): StreamEventsRequest {
-  return { afterSeq: 0, journalId: "", console: {} };
+  return { afterSeq: 0, journalId: "", console: {}, samples: undefined };
 }
 
 export const StreamEventsRequest: MessageFns<StreamEventsRequest> = {
@@ -5478,6 +5674,9 @@ export const StreamEventsRequest: MessageFns<StreamEventsRequest> = {
     globalThis.Object.entries(message.console).forEach(([key, value]: [string, ConsolePosition]) => {
       StreamEventsRequest_ConsoleEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
     });
+    if (message.samples !== undefined) {
+      SamplePosition.encode(message.samples, writer.uint32(34).fork()).join();
+    }
     return writer;
   },
 
@@ -5519,6 +5718,14 @@ export const StreamEventsRequest: MessageFns<StreamEventsRequest> = {
             if (entry3.value !== undefined) {
               message.console[entry3.key] = entry3.value;
             }
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.samples = SamplePosition.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -5576,6 +5783,63 @@ export const StreamEventsRequest_ConsoleEntry: MessageFns<StreamEventsRequest_Co
             }
 
             message.value = ConsolePosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSamplePosition(): SamplePosition {
+  return { incarnation: "", seq: 0 };
+}
+
+export const SamplePosition: MessageFns<SamplePosition> = {
+  encode(message: SamplePosition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.incarnation !== "") {
+      writer.uint32(10).string(message.incarnation);
+    }
+    if (message.seq !== 0) {
+      writer.uint32(16).int64(message.seq);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SamplePosition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSamplePosition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.seq = longToNumber(reader.int64());
             continue;
           }
         }
@@ -5649,7 +5913,7 @@ export const ConsolePosition: MessageFns<ConsolePosition> = {
 };
 
 function createBaseEventBatch(): EventBatch {
-  return { journalId: "", events: [] };
+  return { journalId: "", events: [], sentAtMs: 0, incarnation: "" };
 }
 
 export const EventBatch: MessageFns<EventBatch> = {
@@ -5659,6 +5923,12 @@ export const EventBatch: MessageFns<EventBatch> = {
     }
     for (const v of message.events) {
       AgentEvent.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.sentAtMs !== 0) {
+      writer.uint32(24).int64(message.sentAtMs);
+    }
+    if (message.incarnation !== "") {
+      writer.uint32(34).string(message.incarnation);
     }
     return writer;
   },
@@ -5692,6 +5962,22 @@ export const EventBatch: MessageFns<EventBatch> = {
             message.events.push(AgentEvent.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sentAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5723,6 +6009,9 @@ export const AgentEvent: MessageFns<AgentEvent> = {
         break;
       case "state":
         StateChange.encode(message.event.state, writer.uint32(90).fork()).join();
+        break;
+      case "sample":
+        Sample.encode(message.event.sample, writer.uint32(98).fork()).join();
         break;
     }
     return writer;
@@ -5771,6 +6060,346 @@ export const AgentEvent: MessageFns<AgentEvent> = {
             }
 
             message.event = { $case: "state", state: StateChange.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.event = { $case: "sample", sample: Sample.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSample(): Sample {
+  return { seq: 0, host: undefined, servers: [] };
+}
+
+export const Sample: MessageFns<Sample> = {
+  encode(message: Sample, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.seq !== 0) {
+      writer.uint32(8).int64(message.seq);
+    }
+    if (message.host !== undefined) {
+      HostSample.encode(message.host, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.servers) {
+      ServerSample.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Sample {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSample();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.seq = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.host = HostSample.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.servers.push(ServerSample.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseHostSample(): HostSample {
+  return {
+    cpuPercent: 0,
+    memoryTotalBytes: 0,
+    memoryUsedBytes: 0,
+    diskTotalBytes: 0,
+    diskUsedBytes: 0,
+    networkSentBytes: 0,
+    networkReceivedBytes: 0,
+  };
+}
+
+export const HostSample: MessageFns<HostSample> = {
+  encode(message: HostSample, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cpuPercent !== 0) {
+      writer.uint32(9).double(message.cpuPercent);
+    }
+    if (message.memoryTotalBytes !== 0) {
+      writer.uint32(16).int64(message.memoryTotalBytes);
+    }
+    if (message.memoryUsedBytes !== 0) {
+      writer.uint32(24).int64(message.memoryUsedBytes);
+    }
+    if (message.diskTotalBytes !== 0) {
+      writer.uint32(32).int64(message.diskTotalBytes);
+    }
+    if (message.diskUsedBytes !== 0) {
+      writer.uint32(40).int64(message.diskUsedBytes);
+    }
+    if (message.networkSentBytes !== 0) {
+      writer.uint32(48).int64(message.networkSentBytes);
+    }
+    if (message.networkReceivedBytes !== 0) {
+      writer.uint32(56).int64(message.networkReceivedBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostSample {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostSample();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.cpuPercent = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.memoryTotalBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.memoryUsedBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.diskTotalBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.diskUsedBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.networkSentBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.networkReceivedBytes = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseServerSample(): ServerSample {
+  return {
+    serverId: "",
+    runId: "",
+    cpuPercent: undefined,
+    memoryUsedBytes: 0,
+    uptimeSeconds: 0,
+    playersOnline: undefined,
+    tps: undefined,
+    diskUsedBytes: undefined,
+    unresponsiveSeconds: undefined,
+  };
+}
+
+export const ServerSample: MessageFns<ServerSample> = {
+  encode(message: ServerSample, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serverId !== "") {
+      writer.uint32(10).string(message.serverId);
+    }
+    if (message.runId !== "") {
+      writer.uint32(18).string(message.runId);
+    }
+    if (message.cpuPercent !== undefined) {
+      writer.uint32(25).double(message.cpuPercent);
+    }
+    if (message.memoryUsedBytes !== 0) {
+      writer.uint32(32).int64(message.memoryUsedBytes);
+    }
+    if (message.uptimeSeconds !== 0) {
+      writer.uint32(40).int64(message.uptimeSeconds);
+    }
+    if (message.playersOnline !== undefined) {
+      writer.uint32(48).int32(message.playersOnline);
+    }
+    if (message.tps !== undefined) {
+      writer.uint32(57).double(message.tps);
+    }
+    if (message.diskUsedBytes !== undefined) {
+      writer.uint32(64).int64(message.diskUsedBytes);
+    }
+    if (message.unresponsiveSeconds !== undefined) {
+      writer.uint32(72).int32(message.unresponsiveSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ServerSample {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseServerSample();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serverId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.runId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.cpuPercent = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.memoryUsedBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.uptimeSeconds = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.playersOnline = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.tps = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.diskUsedBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.unresponsiveSeconds = reader.int32();
             continue;
           }
         }

@@ -3,7 +3,7 @@ import type { Database } from './connect.js';
 import { lockJob } from './locks.js';
 import { inTransaction, row, rows } from './sql.js';
 
-const PARTITIONED_TABLES = ['logs', 'server_metrics'] as const;
+const PARTITIONED_TABLES = ['logs', 'server_metrics', 'agent_metrics'] as const;
 
 interface Day {
   parent: (typeof PARTITIONED_TABLES)[number];

@@ -12,6 +12,7 @@ import type {
   OperationTrigger,
 } from '#src/domain/operation.js';
 import type { Permission, Role } from '#src/domain/permissions.js';
+import type { CrashCode } from '#src/domain/crash.js';
 import type { DesiredState, ServerStatus } from '#src/domain/serverState.js';
 
 export const AGENT_STATUSES = ['online', 'offline', 'error'] as const;
@@ -138,6 +139,8 @@ export interface AgentRow {
   incarnation: string | null;
   lease_seq: number;
   lease_frozen: boolean;
+  /** When the newest lease was granted. */
+  lease_renewed_at: Date | null;
   created_at: Date;
   updated_at: Date;
 }
@@ -188,10 +191,26 @@ export interface ServerRow {
   owner_epoch: number;
   crash_count: number;
   crash_window_started_at: Date | null;
+  restart_after: Date | null;
+  restart_when_hung: boolean;
+  last_crash: LastCrash | null;
   last_started: Date | null;
   last_stopped: Date | null;
   created_at: Date;
   updated_at: Date;
+}
+
+/** The newest crash of a server, as its agent told it. */
+export interface LastCrash {
+  code: CrashCode;
+  detail: string;
+  /** The last lines that tell of it. */
+  evidence: string[];
+  /** Of the report in the server's folder, relative to it. */
+  report_path: string | null;
+  exit_code: number | null;
+  /** ISO 8601. */
+  at: string;
 }
 
 export interface ServerMemberRow {
@@ -245,12 +264,38 @@ export interface ServerMetricRow {
   id: number;
   server_id: string;
   timestamp: Date;
+  /** 100 = one core. */
   cpu_percent: number | null;
   /** Bytes. */
   memory_used: number | null;
   players_online: number | null;
   tps: number | null;
   uptime_seconds: number | null;
+  /** Bytes. */
+  disk_used: number | null;
+}
+
+export interface AgentMetricRow {
+  id: number;
+  agent_id: string;
+  timestamp: Date;
+  /** Of all cores together, 0–100. */
+  cpu_percent: number | null;
+  /** Bytes, as all that follow. */
+  memory_total: number | null;
+  memory_used: number | null;
+  disk_total: number | null;
+  disk_used: number | null;
+  network_sent: number | null;
+  network_received: number | null;
+}
+
+/** How far the samples of an agent have been stored. */
+export interface SampleCursorRow {
+  agent_id: string;
+  incarnation: string;
+  seq: number;
+  last_at: Date;
 }
 
 export interface LogRow {
@@ -353,6 +398,8 @@ export interface BackupConfigRow {
 export interface NotificationRow {
   id: string;
   user_id: string;
+  /** Counts up within the user's notifications. */
+  seq: number;
   dedupe_key: string | null;
   type: string;
   severity: NotificationSeverity;
@@ -362,6 +409,12 @@ export interface NotificationRow {
   server_id: string | null;
   read_at: Date | null;
   created_at: Date;
+}
+
+export interface NotificationHeadRow {
+  user_id: string;
+  /** The newest `seq` given out. */
+  seq: number;
 }
 
 export interface WebhookRow {

@@ -169,7 +169,7 @@ export async function hear(
   enough: (heard: Heard) => boolean,
 ): Promise<Heard> {
   const heard: Heard = { journalId: '', changes: [], chunks: [] };
-  const request = { afterSeq: 0, journalId: '', console: {}, ...from };
+  const request = { afterSeq: 0, journalId: '', console: {}, samples: undefined, ...from };
   for await (const batch of gateway.streamEvents(address, request, { deadlineMs: WORK_DEADLINE_MS })) {
     heard.journalId = batch.journalId;
     for (const event of batch.events) take(heard, event, serverId);

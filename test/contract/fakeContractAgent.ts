@@ -11,6 +11,8 @@ export const FAKE_START: StartWork = {
   javaMajor: 21,
   javaPinned: false,
   readyTimeoutSeconds: 60,
+  serverType: 'vanilla',
+  leased: false,
 };
 
 /** The scripted agent, as the contract suite wants to handle it. */

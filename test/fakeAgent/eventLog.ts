@@ -39,6 +39,9 @@ export interface EventCursor {
 /** The journal of state changes and the consoles, in memory and bounded. */
 export class EventLog {
   journalId: string = randomUUID();
+
+  constructor(private readonly identity: { readonly incarnation: string }) {}
+
   #lastSeq = 0;
   #journal: { seq: number; event: AgentEvent }[] = [];
   readonly #consoles = new Map<string, RunConsole[]>();
@@ -108,6 +111,15 @@ export class EventLog {
     this.#cursors.delete(cursor);
   }
 
+  batchOf(events: AgentEvent[]): EventBatch {
+    return {
+      journalId: this.journalId,
+      events,
+      sentAtMs: Date.now(),
+      incarnation: this.identity.incarnation,
+    };
+  }
+
   /** What comes next at the cursor, which moves on; undefined when there is nothing new. */
   next(cursor: EventCursor): EventBatch | undefined {
     const first = this.#firstAfter(cursor.seq);
@@ -122,7 +134,7 @@ export class EventLog {
       if (console === undefined) cursor.behind.delete(serverId);
       else events.push({ serverId, atMs: Date.now(), event: { $case: 'console', console } });
     }
-    return events.length === 0 ? undefined : { journalId: this.journalId, events };
+    return events.length === 0 ? undefined : this.batchOf(events);
   }
 
   #firstAfter(seq: number): number {

@@ -140,5 +140,6 @@ function unknownServer(serverId: string): ServerState {
     epoch: 0,
     opSeq: 0,
     consoleOffset: 0,
+    cause: undefined,
   };
 }

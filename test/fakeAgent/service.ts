@@ -153,7 +153,7 @@ export class FakeService {
         isPumping = true;
         setImmediate(pump);
       });
-      call.write({ journalId: log.journalId, events: [] });
+      call.write(log.batchOf([]));
       pump();
       return () => log.unsubscribe(cursor);
     });

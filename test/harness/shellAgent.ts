@@ -42,6 +42,8 @@ export async function makeShellAgent(jar = tinyJar(), env: NodeJS.ProcessEnv = {
     javaMajor: 21,
     javaPinned: true,
     readyTimeoutSeconds: 60,
+    serverType: 'vanilla',
+    leased: false,
     ...overrides,
   });
   return {

@@ -203,7 +203,12 @@ describe('agent under faults', function () {
       const numbers: number[] = [];
       let dropped = 0;
       const read = async (): Promise<void> => {
-        const request = { afterSeq: 0, journalId: '', console: { [driver.serverId]: position } };
+        const request = {
+          afterSeq: 0,
+          journalId: '',
+          console: { [driver.serverId]: position },
+          samples: undefined,
+        };
         for await (const { events } of gateway.streamEvents(agent.address, request)) {
           for (const { serverId, event } of events) {
             if (serverId !== driver.serverId || event?.$case !== 'console') continue;
@@ -494,7 +499,7 @@ describe('agent under faults', function () {
       `${READY}; line=$(printf '%01000d' 0); i=0; while [ $i -lt 60000 ]; do i=$((i+1)); echo "$line"; done; echo end; ${COMMANDS}`,
     );
     await other.provision();
-    const request = { afterSeq: 0, journalId: '', console: {} };
+    const request = { afterSeq: 0, journalId: '', console: {}, samples: undefined };
     const stream = gateway.streamEvents(agent.address, request, { signal: abort.signal });
     const asleep = stream[Symbol.asyncIterator]();
     await asleep.next();

@@ -301,7 +301,7 @@ describe('agent gateway', () => {
   }
 });
 
-const nothingYet = { afterSeq: 0, journalId: '', console: {} };
+const nothingYet = { afterSeq: 0, journalId: '', console: {}, samples: undefined };
 
 function makeGateway(options: { maxChannels?: number } = {}): AgentGateway {
   return createGrpcGateway({ logger: pino({ level: 'silent' }), defaultDeadlineMs: 5_000, ...options });

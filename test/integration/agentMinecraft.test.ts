@@ -92,6 +92,8 @@ describe('agent with a real Minecraft server', function () {
       javaMajor: 0,
       javaPinned: false,
       readyTimeoutSeconds: 60,
+      serverType: 'vanilla',
+      leased: false,
       ...overrides,
     };
   }

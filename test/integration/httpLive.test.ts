@@ -45,6 +45,8 @@ describe('what is asked of a server’s agent', function () {
           javaMajor: 21,
           javaPinned: false,
           readyTimeoutSeconds: 10,
+          serverType: 'vanilla',
+          leased: false,
         },
       },
     });

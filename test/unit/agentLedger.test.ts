@@ -132,6 +132,7 @@ describe('agent records', () => {
         epoch: 1,
         opSeq: 1,
         consoleOffset: 0,
+        cause: undefined,
       };
     }
 

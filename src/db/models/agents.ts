@@ -34,6 +34,7 @@ export function defineAgents(sequelize: Sequelize) {
       incarnation: optional(DataTypes.TEXT),
       lease_seq: required(DataTypes.BIGINT, 0),
       lease_frozen: required(DataTypes.BOOLEAN, false),
+      lease_renewed_at: optional(DataTypes.DATE),
       created_at: timeOfBirth(),
       updated_at: timeOfBirth(),
     }),

@@ -1,16 +1,17 @@
 import { DataTypes, type Sequelize } from 'sequelize';
-import type { AuditLogRow, NotificationRow, WebhookRow } from '../types.js';
-import { defineModel, generatedId, optional, required, timeOfBirth } from './columns.js';
+import type { AuditLogRow, NotificationHeadRow, NotificationRow, WebhookRow } from '../types.js';
+import { defineModel, generatedId, optional, primaryKey, required, timeOfBirth } from './columns.js';
 
 export function defineNotices(sequelize: Sequelize) {
   return {
-    Notification: defineModel<NotificationRow, 'user_id' | 'type' | 'title'>(
+    Notification: defineModel<NotificationRow, 'user_id' | 'seq' | 'type' | 'title'>(
       sequelize,
       'Notification',
       'notifications',
       {
         id: generatedId(),
         user_id: required(DataTypes.UUID),
+        seq: required(DataTypes.BIGINT),
         dedupe_key: optional(DataTypes.TEXT),
         type: required(DataTypes.TEXT),
         severity: required(DataTypes.TEXT, 'info'),
@@ -21,6 +22,13 @@ export function defineNotices(sequelize: Sequelize) {
         read_at: optional(DataTypes.DATE),
         created_at: timeOfBirth(),
       },
+    ),
+
+    NotificationHead: defineModel<NotificationHeadRow, 'user_id' | 'seq'>(
+      sequelize,
+      'NotificationHead',
+      'notification_heads',
+      { user_id: primaryKey(DataTypes.UUID), seq: required(DataTypes.BIGINT) },
     ),
 
     Webhook: defineModel<WebhookRow, 'user_id' | 'url' | 'secret'>(sequelize, 'Webhook', 'webhooks', {

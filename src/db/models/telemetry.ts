@@ -1,5 +1,5 @@
 import { DataTypes, literal, type Sequelize } from 'sequelize';
-import type { LogCursorRow, LogRow, ServerMetricRow } from '../types.js';
+import type { AgentMetricRow, LogCursorRow, LogRow, SampleCursorRow, ServerMetricRow } from '../types.js';
 import { defineModel, optional, primaryKey, required, timeOfBirth } from './columns.js';
 
 /** The partition key is part of the primary key of a partitioned table. */
@@ -17,7 +17,33 @@ export function defineTelemetry(sequelize: Sequelize) {
       players_online: optional(DataTypes.INTEGER),
       tps: optional(DataTypes.DOUBLE),
       uptime_seconds: optional(DataTypes.BIGINT),
+      disk_used: optional(DataTypes.BIGINT),
     }),
+
+    AgentMetric: defineModel<AgentMetricRow, 'agent_id'>(sequelize, 'AgentMetric', 'agent_metrics', {
+      id: serial(),
+      agent_id: required(DataTypes.UUID),
+      timestamp: partitionKey(),
+      cpu_percent: optional(DataTypes.DOUBLE),
+      memory_total: optional(DataTypes.BIGINT),
+      memory_used: optional(DataTypes.BIGINT),
+      disk_total: optional(DataTypes.BIGINT),
+      disk_used: optional(DataTypes.BIGINT),
+      network_sent: optional(DataTypes.BIGINT),
+      network_received: optional(DataTypes.BIGINT),
+    }),
+
+    SampleCursor: defineModel<SampleCursorRow, 'agent_id' | 'incarnation' | 'seq' | 'last_at'>(
+      sequelize,
+      'SampleCursor',
+      'sample_cursors',
+      {
+        agent_id: primaryKey(DataTypes.UUID),
+        incarnation: required(DataTypes.TEXT),
+        seq: required(DataTypes.BIGINT),
+        last_at: required(DataTypes.DATE),
+      },
+    ),
 
     Log: defineModel<LogRow, 'server_id' | 'message'>(sequelize, 'Log', 'logs', {
       id: serial(),
