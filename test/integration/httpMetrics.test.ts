@@ -160,8 +160,8 @@ describe('metrics over time', function () {
       user.send(`PUT /servers/${textAt(created, 'id')}`, { body: { restart_when_hung: value } });
     expect((await change(true)).body).to.include({ restart_when_hung: true });
     expect((await change('yes')).status).to.equal(400);
-    const read = await user.send(`GET /servers/${textAt(created, 'id')}`);
-    expect(read.body).to.include({ restart_when_hung: true });
+    const found = await user.send(`GET /servers/${textAt(created, 'id')}`);
+    expect(found.body).to.include({ restart_when_hung: true });
     const other = await user.send('POST /servers', {
       body: {
         name: 'b',

@@ -66,7 +66,8 @@ describe('server:<id>:metrics', function () {
     await sample(2);
     const client = await connect();
     const { backlog } = await client.subscribe([channel]);
-    const [{ timestamp, cursor, ...message }] = backlog as [Message];
+    expect(backlog).to.have.length(1);
+    const { timestamp, cursor, ...message } = backlog[0] ?? {};
     expect(cursor).to.be.a('string');
     expect(message).to.deep.equal({
       type: 'metrics',
