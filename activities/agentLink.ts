@@ -11,7 +11,7 @@ import { AppError } from '#src/domain/errors.js';
 import { ConsoleCollector, StalePosition } from './consoleCollector.js';
 import { greet } from './health.js';
 import { HungServers, type HungDeps } from './hungServers.js';
-import { reconcileAgent } from './reconcile.js';
+import { reconcileAgent, type ReconcileDeps } from './reconcile.js';
 import { SampleCollector } from './sampleCollector.js';
 
 const HEARTBEAT_MS = 1_000;
@@ -30,8 +30,8 @@ export interface LinkDeps extends HungDeps {
 
 /**
  * Follows all agents' event streams, for as long as the worker lives. State changes make the reconciler look at that
- * server at once; console lines and samples are stored, then announced. One owner at a time by the activity's heartbeat; were there
- * two for a moment, only one of them could store.
+ * server at once; console lines and samples are stored, then announced. One owner at a time by the activity's
+ * heartbeat; were there two for a moment, only one of them could store.
  */
 export function createLinkActivities(deps: LinkDeps): LinkActivities {
   return {
@@ -176,7 +176,7 @@ async function readStream(
 }
 
 async function take(
-  deps: HungDeps,
+  deps: ReconcileDeps,
   agent: AgentRow,
   batch: EventBatch,
   place: Place,
@@ -191,7 +191,7 @@ async function take(
 }
 
 /** What is stored of each console of an agent; of one that was never stored the agent is asked for all. */
-async function positionsOf(deps: HungDeps, agent: AgentRow, { corrected }: Place) {
+async function positionsOf(deps: ReconcileDeps, agent: AgentRow, { corrected }: Place) {
   const known = new Map<string, ConsolePosition>();
   const request: Record<string, { runId: string; offset: number }> = {};
   for (const [serverId, stored] of await readPositions(deps.db, agent.id)) {
