@@ -5,11 +5,14 @@ import { agentAddress } from '#src/agents/address.js';
 import type { LinkActivities } from '#src/contracts/activities.js';
 import { readPositions, type ConsolePosition } from '#src/db/consoleStorage.js';
 import { listAgents } from '#src/db/reconciliation.js';
+import { readSamplePosition } from '#src/db/sampleStorage.js';
 import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
 import { ConsoleCollector, StalePosition } from './consoleCollector.js';
 import { greet } from './health.js';
+import { HungServers, type HungDeps } from './hungServers.js';
 import { reconcileAgent, type ReconcileDeps } from './reconcile.js';
+import { SampleCollector } from './sampleCollector.js';
 
 const HEARTBEAT_MS = 1_000;
 /** How soon a new agent is followed, and one that went is let go. */
@@ -20,15 +23,15 @@ const HELLO_DEADLINE_MS = 5_000;
 const REOPEN_BYTES = 16 * 1024 * 1024;
 const SETTLE_MS = 50;
 
-export interface LinkDeps extends ReconcileDeps {
+export interface LinkDeps extends HungDeps {
   /** Aborted when this process ends: the link lets go, and another worker takes it over at once. */
   stopping: AbortSignal;
 }
 
 /**
  * Follows all agents' event streams, for as long as the worker lives. State changes make the reconciler look at that
- * server at once; console lines are stored, then announced. One owner at a time by the activity's heartbeat; were there
- * two for a moment, only one of them could store.
+ * server at once; console lines and samples are stored, then announced. One owner at a time by the activity's
+ * heartbeat; were there two for a moment, only one of them could store.
  */
 export function createLinkActivities(deps: LinkDeps): LinkActivities {
   return {
@@ -65,7 +68,7 @@ interface Link {
 }
 
 /** Bounded by the agents of the shard; links of agents that went are stopped and dropped here. */
-async function updateRoster(deps: ReconcileDeps, links: Map<string, Link>): Promise<void> {
+async function updateRoster(deps: HungDeps, links: Map<string, Link>): Promise<void> {
   let agents: AgentRow[];
   try {
     agents = await listAgents(deps.db);
@@ -87,7 +90,7 @@ function signatureOf(agent: AgentRow): string {
   return JSON.stringify([agent.ip_address, agent.port, agent.tls_mode, agent.tls_fingerprint, agent.token]);
 }
 
-function openLink(deps: ReconcileDeps, agent: AgentRow): Link {
+function openLink(deps: HungDeps, agent: AgentRow): Link {
   const controller = new AbortController();
   return {
     signature: signatureOf(agent),
@@ -97,7 +100,7 @@ function openLink(deps: ReconcileDeps, agent: AgentRow): Link {
 }
 
 /** Never rejects: an agent that can't be followed is tried again until the link is stopped. */
-async function follow(deps: ReconcileDeps, agent: AgentRow, signal: AbortSignal): Promise<void> {
+async function follow(deps: HungDeps, agent: AgentRow, signal: AbortSignal): Promise<void> {
   const place: Place = { afterSeq: 0, journalId: '', corrected: new Map() };
   while (!signal.aborted) {
     try {
@@ -130,17 +133,20 @@ interface Place {
 
 /** Answers true when the stream is to be opened again at once: so much was stored that the agent can free space. */
 async function readStream(
-  deps: ReconcileDeps,
+  deps: HungDeps,
   agent: AgentRow,
   place: Place,
   signal: AbortSignal,
 ): Promise<boolean> {
   const { known, request } = await positionsOf(deps, agent, place);
+  const sampled = await readSamplePosition(deps.db, agent.id);
   const collector = new ConsoleCollector(deps, known);
+  const hung = new HungServers(deps, agent);
+  const samples = new SampleCollector({ ...deps, hung }, agent.id, sampled);
   const ending = new AbortController();
   const stream = deps.gateway.streamEvents(
     agentAddress(agent, deps.openToken),
-    { afterSeq: place.afterSeq, journalId: place.journalId, console: request, samples: undefined },
+    { afterSeq: place.afterSeq, journalId: place.journalId, console: request, samples: sampled ?? undefined },
     { signal: AbortSignal.any([signal, ending.signal]) },
   );
   let failure: unknown;
@@ -156,6 +162,7 @@ async function readStream(
   try {
     for await (const batch of stream) {
       await take(deps, agent, batch, place, collector);
+      await samples.add(batch);
       if (collector.storedBytes >= REOPEN_BYTES) return true;
     }
     return false;

@@ -159,7 +159,7 @@ async function accept(deps: ReconcileDeps, server: IdleServer, correction: Corre
 }
 
 /** Somebody was faster, which is as good. */
-const REFUSALS = new Set([
+export const REFUSALS: ReadonlySet<string> = new Set([
   'stale-write',
   'not-found',
   'server-deleting',

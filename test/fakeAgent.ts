@@ -7,6 +7,7 @@ import { selfSigned, type SelfSigned } from './fakeAgent/certificate.js';
 import { EventLog } from './fakeAgent/eventLog.js';
 import { Ledger } from './fakeAgent/ledger.js';
 import { Script, type ScriptLine } from './fakeAgent/script.js';
+import type { EmittedSample } from './fakeAgent/sampleLog.js';
 import { FakeServers, type Effects } from './fakeAgent/servers.js';
 import { FakeService, type RecordedCall } from './fakeAgent/service.js';
 import { Timers } from './fakeAgent/timers.js';
@@ -48,6 +49,8 @@ export interface FakeAgent {
   crash(serverId: string, exitCode: number): void;
   /** Console lines of the present run. */
   emit(event: { serverId: string; lines: readonly string[] }): void;
+  /** The next sample of this incarnation: of the host, and of servers, silent ones by `unresponsiveSeconds`. */
+  emitSample(sample?: EmittedSample): void;
   /** The agent process dies and comes back on the same port; servers and ledger outlive it, as with a real one. */
   restart(options?: { newCertificate?: boolean; loseJournal?: boolean }): Promise<void>;
   /** Closes the port as a dead process would; `restart` brings it back. */
@@ -100,11 +103,16 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
       ledger.processEnded(serverId);
     },
     emit: ({ serverId, lines }) => log.print(serverId, lines),
+    emitSample(sample = {}) {
+      log.samples.add(sample, serverId => servers.snapshot(serverId).runId);
+      log.wake();
+    },
     async restart({ newCertificate = false, loseJournal = false } = {}) {
       server.shutDown();
       if (newCertificate) certificate = selfSigned();
       if (loseJournal) log.loseJournal();
       identity.incarnation = randomUUID();
+      log.samples.begin();
       server = await listen(service, certificate, port);
       servers.adopt();
     },

@@ -195,7 +195,13 @@ async function createWorkers(
       ...shared,
       taskQueue: TASK_QUEUES.links,
       maxConcurrentActivityTaskExecutions: 10,
-      activities: { ...createLinkActivities({ ...reconcileDeps, stopping: core.shutdown.signal }) },
+      activities: {
+        ...createLinkActivities({
+          ...reconcileDeps,
+          hungAfterMs: config.health.hungAfterMs,
+          stopping: core.shutdown.signal,
+        }),
+      },
     }),
   ]);
 }

@@ -9,6 +9,10 @@ export interface BusTopics {
   dispatch: Record<string, never>;
   /** Lines of one server were stored; `head` is the newest one's place. */
   console: { server_id: string; head: number };
+  /** Samples of these servers, some hundreds at most, were stored; `head` is the place of the newest ones. */
+  samples: { server_ids: string[]; head: number };
+  /** Something was added to what this user is notified of. */
+  notifications: { user_id: string };
   /** An agent's row has changed. `agent_id` is the row's id. */
   'agent-status': { agent_id: string };
   /** A user's sessions, role, account or memberships have changed: look again at what they may do. */
@@ -19,6 +23,8 @@ export const BUS_TOPICS = [
   'operation-events',
   'dispatch',
   'console',
+  'samples',
+  'notifications',
   'agent-status',
   'access-changed',
 ] as const satisfies (keyof BusTopics)[];

@@ -16,11 +16,21 @@ export const decodePayload: { [T in BusTopic]: (value: unknown) => BusTopics[T] 
     isRecord(value) && typeof value['server_id'] === 'string' && typeof value['head'] === 'number'
       ? { server_id: value['server_id'], head: value['head'] }
       : null,
+  samples: value => {
+    if (!isRecord(value) || !isTexts(value['server_ids']) || typeof value['head'] !== 'number') return null;
+    return { server_ids: value['server_ids'], head: value['head'] };
+  },
+  notifications: value =>
+    isRecord(value) && typeof value['user_id'] === 'string' ? { user_id: value['user_id'] } : null,
   'agent-status': value =>
     isRecord(value) && typeof value['agent_id'] === 'string' ? { agent_id: value['agent_id'] } : null,
   'access-changed': value =>
     isRecord(value) && typeof value['user_id'] === 'string' ? { user_id: value['user_id'] } : null,
 };
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(item => typeof item === 'string');
+}
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;

@@ -22,6 +22,8 @@ export function createListeners(logger: Logger): Listeners {
     'operation-events': new Set(),
     dispatch: new Set(),
     console: new Set(),
+    samples: new Set(),
+    notifications: new Set(),
     'agent-status': new Set(),
     'access-changed': new Set(),
   };

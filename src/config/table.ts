@@ -226,6 +226,11 @@ export const table = {
       default: '30s',
       about: 'How often ledger, Temporal and agents are compared.',
     }),
+    hungAfterMs: duration('HUNG_AFTER', {
+      default: '60s',
+      about:
+        'How long a running server may answer nothing before people are alerted, and it is restarted if it has restart_when_hung.',
+    }),
   },
   failover: {
     afterMs: duration('FAILOVER_AFTER', {

@@ -3,6 +3,13 @@ import type { OperationEventView } from '#src/contracts/operation.js';
 import type { Database } from '#src/db/connect.js';
 import { readLogHeads, readLogs, viewLog } from '#src/db/consoleStorage.js';
 import {
+  readMetricHeads,
+  readMetricsAfter,
+  readNewestMetrics,
+  viewMetrics,
+  type PlacedMetrics,
+} from '#src/db/metrics.js';
+import {
   findOperations,
   listOperationEvents,
   listServerEvents,
@@ -10,13 +17,17 @@ import {
 } from '#src/db/operationQueries.js';
 import { AppError } from '#src/domain/errors.js';
 import { encodeCursor } from '#src/contracts/cursor.js';
-import { logMessage, operationMessage, statusMessage, type ServerStatusData } from './messages.js';
+import {
+  logMessage,
+  metricsMessage,
+  operationMessage,
+  statusMessage,
+  type ServerStatusData,
+} from './messages.js';
 import { readHeads, readPresentOperations, readPresentStatus, type PresentStatus } from './queries.js';
 
-/** The channels whose past is in Postgres: operation events, and what consoles have printed. */
-export type EventChannel =
-  | { kind: 'server'; server_id: string; topic: 'status' | 'operations' | 'logs' }
-  | Extract<Channel, { kind: 'operation' }>;
+/** The channels whose past is in Postgres: operation events, what consoles have printed, what was measured. */
+export type EventChannel = Extract<Channel, { kind: 'server' | 'operation' }>;
 
 /** An event of a channel and its place in it. */
 export interface Entry {
@@ -43,6 +54,8 @@ export function createEventSource(db: Database, name: string, channel: EventChan
       return serverOperationsSource(db, name, channel.server_id);
     case 'logs':
       return consoleSource(db, name, channel.server_id);
+    case 'metrics':
+      return metricsSource(db, name, channel.server_id);
   }
 }
 
@@ -57,6 +70,22 @@ function consoleSource(db: Database, name: string, serverId: string): EventSourc
     snapshot: async limit => {
       const entries = await read({ limit });
       return { entries, position: entries.at(-1)?.seq ?? 0 };
+    },
+  };
+}
+
+/** A client that was away for long gets the last hour; what was before is for GET metrics. */
+function metricsSource(db: Database, name: string, serverId: string): EventSource {
+  const entryOf = (metrics: PlacedMetrics): Entry => ({
+    seq: metrics.place,
+    message: metricsMessage(name, viewMetrics(metrics), encodeCursor(metrics.place)),
+  });
+  return {
+    head: async () => (await readMetricHeads(db, [serverId])).get(serverId) ?? 0,
+    read: async (after, limit) => (await readMetricsAfter(db, serverId, after, limit)).map(entryOf),
+    snapshot: async () => {
+      const newest = await readNewestMetrics(db, serverId);
+      return { entries: newest ? [entryOf(newest)] : [], position: newest?.place ?? 0 };
     },
   };
 }

@@ -58,6 +58,9 @@ export function createFeeds(deps: FeedsDeps): Feeds {
     bus.subscribe('operation-events', pokeRelays),
     bus.subscribe('agent-status', ({ agent_id }) => pokeAgents(agent_id)),
     bus.subscribe('console', ({ server_id, head }) => pokeRelay(`server:${server_id}:logs`, head)),
+    bus.subscribe('samples', ({ server_ids, head }) =>
+      server_ids.forEach(id => pokeRelay(`server:${id}:metrics`, head)),
+    ),
   ];
   const stopPoll = deps.pollMs === null ? undefined : startPoll(deps.pollMs, poll);
 
@@ -150,23 +153,26 @@ export function createFeeds(deps: FeedsDeps): Feeds {
 }
 
 function isEventChannel(channel: Channel): channel is EventChannel {
-  if (channel.kind === 'operation') return true;
-  return channel.kind === 'server' && channel.topic !== 'metrics';
+  return channel.kind === 'operation' || channel.kind === 'server';
 }
 
 function headOf(channel: EventChannel, heads: Heads): number | undefined {
   if (channel.kind === 'operation') return heads.operations.get(channel.operation_id);
-  return (channel.topic === 'logs' ? heads.consoles : heads.servers).get(channel.server_id);
+  if (channel.topic === 'logs') return heads.consoles.get(channel.server_id);
+  if (channel.topic === 'metrics') return heads.metrics.get(channel.server_id);
+  return heads.servers.get(channel.server_id);
 }
 
 function idsOf(channels: readonly EventChannel[]) {
   const servers = new Set<string>();
   const consoles: string[] = [];
+  const metrics: string[] = [];
   const operations: string[] = [];
   for (const channel of channels) {
     if (channel.kind === 'operation') operations.push(channel.operation_id);
     else if (channel.topic === 'logs') consoles.push(channel.server_id);
+    else if (channel.topic === 'metrics') metrics.push(channel.server_id);
     else servers.add(channel.server_id);
   }
-  return { servers: [...servers], consoles, operations };
+  return { servers: [...servers], consoles, metrics, operations };
 }

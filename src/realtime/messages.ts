@@ -1,5 +1,6 @@
 import type { Message } from '#src/contracts/events.js';
 import type { LogEntryView } from '#src/contracts/logEntry.js';
+import type { ServerMetricsView } from '#src/contracts/metrics.js';
 import type { OperationEventView, OperationView } from '#src/contracts/operation.js';
 import type { AgentStatus } from '#src/db/types.js';
 import type { ErrorCode } from '#src/domain/errors.js';
@@ -57,6 +58,14 @@ export function operationMessage(
 
 export function logMessage(channel: string, data: LogEntryView): Message<LogEntryView> {
   return { type: 'log_entry', channel, data, timestamp: data.timestamp, cursor: data.cursor };
+}
+
+export function metricsMessage(
+  channel: string,
+  data: ServerMetricsView,
+  cursor: string,
+): Message<ServerMetricsView> {
+  return { type: 'metrics', channel, data, timestamp: data.timestamp, cursor };
 }
 
 export function agentMessage(channel: string, data: AgentStatusData): Message<AgentStatusData> {

@@ -1,6 +1,7 @@
 import type { OperationEventData, OperationEventView } from '#src/contracts/operation.js';
 import type { Database } from '#src/db/connect.js';
 import { readLogHeads } from '#src/db/consoleStorage.js';
+import { readMetricHeads } from '#src/db/metrics.js';
 import { row, rows } from '#src/db/sql.js';
 import type { AgentRow, OperationEventRow } from '#src/db/types.js';
 import type { Permission, ServerAccess } from '#src/domain/permissions.js';
@@ -31,11 +32,18 @@ export interface Heads {
   operations: Map<string, number>;
   /** Time of the newest line, in µs. */
   consoles: Map<string, number>;
+  /** Time of the newest sample, in µs. */
+  metrics: Map<string, number>;
 }
 
 export async function readHeads(
   db: Database,
-  ids: { servers: readonly string[]; operations: readonly string[]; consoles?: readonly string[] },
+  ids: {
+    servers: readonly string[];
+    operations: readonly string[];
+    consoles?: readonly string[];
+    metrics?: readonly string[];
+  },
 ): Promise<Heads> {
   const found = await rows<{ of: 'server' | 'operation'; id: string; head: number }>(
     db,
@@ -49,7 +57,8 @@ export async function readHeads(
   const heads = (of: string) =>
     new Map(found.filter(each => each.of === of).map(({ id, head }) => [id, head]));
   const consoles = ids.consoles?.length ? await readLogHeads(db, ids.consoles) : new Map<string, number>();
-  return { servers: heads('server'), operations: heads('operation'), consoles };
+  const metrics = ids.metrics?.length ? await readMetricHeads(db, ids.metrics) : new Map<string, number>();
+  return { servers: heads('server'), operations: heads('operation'), consoles, metrics };
 }
 
 export interface PresentStatus {

@@ -130,7 +130,8 @@ class Member implements Subscription {
 
   constructor(relay: EventRelay, outlet: Outlet, onFailure: (error: unknown) => void) {
     const { channel } = relay;
-    this.importance = channel.kind === 'server' && channel.topic === 'logs' ? 'live' : 'events';
+    const isLive = channel.kind === 'server' && (channel.topic === 'logs' || channel.topic === 'metrics');
+    this.importance = isLive ? 'live' : 'events';
     this.#relay = relay;
     this.#outlet = outlet;
     this.#catchUp = createPump(() => this.#readOn(), onFailure);

@@ -7,6 +7,7 @@ import type {
   StateChange,
   StreamEventsRequest,
 } from '#proto/gen/agent.js';
+import { SampleLog } from './sampleLog.js';
 
 const JOURNAL_KEPT = 10_000;
 const LINES_KEPT_PER_RUN = 2_000;
@@ -29,6 +30,7 @@ interface RunConsole {
 /** Where one StreamEvents call stands. It pulls, so a slow reader costs nothing but its cursor. */
 export interface EventCursor {
   seq: number;
+  sampleSeq: number;
   readonly positions: Map<string, ConsolePosition>;
   /** Servers that may have console lines beyond their position. */
   readonly behind: Set<string>;
@@ -36,11 +38,14 @@ export interface EventCursor {
   wake: () => void;
 }
 
-/** The journal of state changes and the consoles, in memory and bounded. */
+/** The journal of state changes, the consoles and the samples, in memory and bounded. */
 export class EventLog {
   journalId: string = randomUUID();
+  readonly samples: SampleLog;
 
-  constructor(private readonly identity: { readonly incarnation: string }) {}
+  constructor(private readonly identity: { readonly incarnation: string }) {
+    this.samples = new SampleLog(identity);
+  }
 
   #lastSeq = 0;
   #journal: { seq: number; event: AgentEvent }[] = [];
@@ -53,7 +58,7 @@ export class EventLog {
     const event: AgentEvent = { serverId, atMs: Date.now(), event: { $case: 'state', state } };
     this.#journal.push({ seq: this.#lastSeq, event });
     if (this.#journal.length > 2 * JOURNAL_KEPT) this.#journal = this.#journal.slice(-JOURNAL_KEPT);
-    for (const cursor of this.#cursors) cursor.wake();
+    this.wake();
   }
 
   beginRun(serverId: string, runId: string): void {
@@ -76,6 +81,11 @@ export class EventLog {
       cursor.behind.add(serverId);
       cursor.wake();
     }
+  }
+
+  /** There may be something new for everyone who reads. */
+  wake(): void {
+    for (const cursor of this.#cursors) cursor.wake();
   }
 
   /** Where the console of the server's last run ends. */
@@ -102,7 +112,8 @@ export class EventLog {
       if (last && !positions.has(serverId)) positions.set(serverId, { runId: last.runId, offset: last.end });
     }
     const behind = new Set(positions.keys());
-    const cursor = { seq: sameJournal ? request.afterSeq : 0, positions, behind, wake };
+    const seq = sameJournal ? request.afterSeq : 0;
+    const cursor = { seq, sampleSeq: this.samples.seqAfter(request.samples), positions, behind, wake };
     this.#cursors.add(cursor);
     return cursor;
   }
@@ -126,6 +137,10 @@ export class EventLog {
     const events: AgentEvent[] = [];
     for (const { seq, event } of this.#journal.slice(first, first + EVENTS_PER_BATCH)) {
       cursor.seq = seq;
+      events.push(event);
+    }
+    for (const { seq, event } of this.samples.after(cursor.sampleSeq, EVENTS_PER_BATCH - events.length)) {
+      cursor.sampleSeq = seq;
       events.push(event);
     }
     for (const serverId of cursor.behind) {

@@ -81,12 +81,17 @@ describe('bus over Redis', () => {
     const remote = hear(there);
     const lines: BusTopics['console'][] = [];
     there.subscribe('console', payload => lines.push(payload));
+    const samples: BusTopics['samples'][] = [];
+    there.subscribe('samples', payload => samples.push(payload));
     await waitFor(() => here.shared && there.shared, { what: 'both to be joined' });
 
     here.publish('operation-events', poke(1));
     here.publish('console', { server_id: 's', head: 1_764_000_000_000_001 });
+    here.publish('samples', { server_ids: ['s', 't'], head: 1_764_000_000_000_002 });
     here.publish('operation-events', poke(2));
-    await waitFor(() => remote.length === 2 && lines.length === 1, { what: 'the other process to hear' });
+    await waitFor(() => remote.length === 2 && lines.length === 1 && samples.length === 1, {
+      what: 'the other process to hear',
+    });
     // A third, the other way: by then an echo of the first two would have arrived.
     there.publish('operation-events', poke(3));
     await waitFor(() => local.length === 3, { what: 'this process to hear' });
@@ -94,6 +99,7 @@ describe('bus over Redis', () => {
     expect(local).to.deep.equal([poke(1), poke(2), poke(3)]);
     expect(remote).to.deep.equal([poke(1), poke(2), poke(3)]);
     expect(lines).to.deep.equal([{ server_id: 's', head: 1_764_000_000_000_001 }]);
+    expect(samples).to.deep.equal([{ server_ids: ['s', 't'], head: 1_764_000_000_000_002 }]);
   });
 
   it('goes on locally while Redis is dead, neither throws nor waits, and joins again by itself', async function () {

@@ -1,3 +1,4 @@
+import type { AgentHistoryPoint } from '#src/db/metricsHistory.js';
 import type { AgentRow } from '#src/db/types.js';
 
 /** Never the token: it is shown once, by the answer that makes it. */
@@ -29,5 +30,19 @@ export function presentAgent(agent: AgentRow) {
     quarantined: agent.quarantined,
     created_at: agent.created_at.toISOString(),
     updated_at: agent.updated_at.toISOString(),
+  };
+}
+
+/** With the names that the live metrics have. */
+export function presentHistoryPoint(point: AgentHistoryPoint) {
+  return {
+    timestamp: point.timestamp.toISOString(),
+    cpu_percent: point.cpu_percent,
+    memory_total: point.memory_total,
+    memory_used: point.memory_used,
+    disk_total: point.disk_total,
+    disk_used: point.disk_used,
+    network_sent: point.network_sent,
+    network_recv: point.network_received,
   };
 }

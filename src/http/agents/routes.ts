@@ -1,11 +1,13 @@
+import { readAgentHistory } from '#src/db/metricsHistory.js';
 import { newToken } from '#src/security/tokens.js';
 import { BASE } from '../context.js';
 import { idParams } from '../fields.js';
 import { admins, signedIn } from '../gates.js';
+import { METRICS_DESCRIPTION, metricsQuery, readRange } from '../metricsRange.js';
 import { LIST_HEADERS, pageHeaders, readPage, UNPAGED_SIZE } from '../paging.js';
 import { defineRoute, type Route } from '../route.js';
 import { AGENT_FAILURES, checkHealth, readMetrics } from './live.js';
-import { presentAgent } from './presenter.js';
+import { presentAgent, presentHistoryPoint } from './presenter.js';
 import { countAgents, deleteAgent, findAgent, insertAgent, listAgents, updateAgent } from './queries.js';
 import * as schema from './schema.js';
 
@@ -141,4 +143,22 @@ const metrics = defineRoute({
   },
 });
 
-export const agentRoutes: Route[] = [list, stats, create, get, put, remove, health, metrics];
+const history = defineRoute({
+  operationId: 'readAgentMetricsHistory',
+  method: 'GET',
+  path: '/agents/:id/metrics/history',
+  tag,
+  summary: 'What was measured of an agent’s host, over time',
+  description: `${METRICS_DESCRIPTION}Processor, used memory and used disk are means of what was measured; what the network has carried since boot is the last count.`,
+  auth: signedIn,
+  params: idParams,
+  query: metricsQuery,
+  success: { status: 200, schema: schema.history },
+  errors: ['not-found'],
+  async handler({ params, query }, { db }) {
+    const { id } = await findAgent(db, params.id);
+    return { body: (await readAgentHistory(db, id, readRange(query))).map(presentHistoryPoint) };
+  },
+});
+
+export const agentRoutes: Route[] = [list, stats, create, get, put, remove, health, metrics, history];

@@ -170,6 +170,24 @@ export const metrics = named(
   }),
 );
 
+const measuredPercent = () => Joi.number().allow(null).required();
+const measuredBytes = () => bytes().allow(null);
+export const history = Joi.array().items(
+  named(
+    'AgentMetricsPoint',
+    Joi.object({
+      timestamp: time().required(),
+      cpu_percent: measuredPercent().description('Of all cores together'),
+      memory_total: measuredBytes(),
+      memory_used: measuredBytes(),
+      disk_total: measuredBytes(),
+      disk_used: measuredBytes(),
+      network_sent: measuredBytes(),
+      network_recv: measuredBytes(),
+    }),
+  ),
+);
+
 export const stats = named(
   'AgentStats',
   Joi.object({

@@ -47,6 +47,7 @@ function presentStatus(
     tps: measured?.tps ?? null,
     cpu_percent: measured?.cpu_percent ?? null,
     memory_used: measured?.memory_used ?? null,
+    disk_used: measured?.disk_used ?? null,
     observed_at: (observed ? new Date() : server.updated_at).toISOString(),
   };
 }

@@ -22,6 +22,7 @@ export function presentServer(server: ListedServer, operationId = server.current
     java_version: server.java_version === null ? null : String(server.java_version),
     auto_start: server.auto_start,
     auto_restart: server.auto_restart,
+    restart_when_hung: server.restart_when_hung,
     memory_min: server.memory_min,
     memory_max: server.memory_max,
     ram_min: server.memory_min,

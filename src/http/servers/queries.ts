@@ -88,12 +88,13 @@ export async function findAgentOf(db: Database, server: ServerRow): Promise<Agen
   return found;
 }
 
-/** What was measured last, unless that is too long ago to call it the present. */
+/** What was measured last of the present run, unless that is too long ago to call it the present. */
 export async function findFreshMetrics(db: Database, serverId: string): Promise<ServerMetricRow | undefined> {
   return row<ServerMetricRow>(
     db,
-    `SELECT * FROM server_metrics WHERE server_id = $1 AND timestamp > now() - interval '2 minutes'
-     ORDER BY timestamp DESC LIMIT 1`,
+    `SELECT * FROM server_metrics WHERE server_id = $1 AND "timestamp" > greatest(now() - interval '2 minutes',
+       (SELECT last_stopped FROM servers WHERE id = $1))
+     ORDER BY "timestamp" DESC LIMIT 1`,
     { bind: [serverId] },
   );
 }

@@ -17,6 +17,7 @@ import { serverActionRoutes } from './actions.js';
 import { asPortTaken, insertServer } from './insertServer.js';
 import { observeStatus, sendCommand } from './live.js';
 import { logs } from './logs.js';
+import { metrics } from './metrics.js';
 import { onServer } from './policy.js';
 import { presentServer } from './presenter.js';
 import { findListedServer, listServers } from './queries.js';
@@ -185,4 +186,14 @@ async function updateServer(db: Database, id: string, decide: (current: ServerRo
   });
 }
 
-export const serverRoutes: Route[] = [list, create, get, put, ...serverActionRoutes, command, status, logs];
+export const serverRoutes: Route[] = [
+  list,
+  create,
+  get,
+  put,
+  ...serverActionRoutes,
+  command,
+  status,
+  logs,
+  metrics,
+];

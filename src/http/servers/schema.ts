@@ -62,6 +62,7 @@ export interface ServerInput {
   java_version?: number | string | null;
   auto_start?: boolean;
   auto_restart?: boolean;
+  restart_when_hung?: boolean;
   accept_eula?: boolean;
   failover_policy?: FailoverPolicy;
   failover_empty_world?: boolean;
@@ -85,6 +86,9 @@ const input = {
   java_version: javaVersion(),
   auto_start: boolean(),
   auto_restart: boolean(),
+  restart_when_hung: boolean().description(
+    'Restart it when it runs and has answered nothing for long (HUNG_AFTER); default false',
+  ),
   accept_eula: boolean().description('You accept https://aka.ms/MinecraftEULA'),
   failover_policy: Joi.string().valid(...FAILOVER_POLICIES),
   failover_empty_world: boolean(),
@@ -224,6 +228,7 @@ const view = {
   java_version: anyText().allow(null).required().description('Null: what the version needs'),
   auto_start: boolean().required(),
   auto_restart: boolean().required(),
+  restart_when_hung: boolean().required(),
   memory_min: integer().required().description('MiB'),
   memory_max: integer().required().description('MiB'),
   ram_min: integer().required(),
@@ -262,8 +267,25 @@ export const status = named(
     tps: Joi.number().allow(null).required(),
     cpu_percent: Joi.number().allow(null).required(),
     memory_used: integer().allow(null).required().description('Bytes'),
+    disk_used: integer().allow(null).required().description('Bytes, of all files of the server'),
     observed_at: time().required().description('When the status was seen; old when the agent is away'),
   }),
+);
+
+export const metrics = Joi.array().items(
+  named(
+    'ServerMetrics',
+    Joi.object({
+      server_id: uuid().required(),
+      timestamp: time().required(),
+      cpu_percent: Joi.number().allow(null).required().description('100 = one core'),
+      memory_used: integer().allow(null).required().description('Bytes'),
+      players_online: integer().allow(null).required(),
+      tps: Joi.number().allow(null).required().description('Ticks per second; 20 is as it should be'),
+      uptime_seconds: integer().allow(null).required(),
+      disk_used: integer().allow(null).required().description('Bytes, of all files of the server'),
+    }),
+  ),
 );
 
 export const commandAnswer = named(

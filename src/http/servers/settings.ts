@@ -18,6 +18,7 @@ export type ServerSettings = Pick<
   | 'java_version'
   | 'auto_start'
   | 'auto_restart'
+  | 'restart_when_hung'
   | 'accept_eula'
   | 'failover_policy'
   | 'failover_empty_world'
@@ -53,6 +54,7 @@ export function settingsOfNew(input: ServerCreation, defaults: SettingDefaults):
     java_version: majorOf(input.java_version),
     auto_start: input.auto_start ?? false,
     auto_restart: input.auto_restart ?? true,
+    restart_when_hung: input.restart_when_hung ?? false,
     accept_eula: input.accept_eula ?? defaults.acceptEula,
     failover_policy: input.failover_policy ?? defaults.failoverPolicyDefault,
     failover_empty_world: input.failover_empty_world ?? false,
@@ -83,6 +85,7 @@ export function changedSettings(current: ServerRow, input: ServerInput): ServerS
     java_version: input.java_version === undefined ? current.java_version : majorOf(input.java_version),
     auto_start: kept(input.auto_start, current.auto_start),
     auto_restart: kept(input.auto_restart, current.auto_restart),
+    restart_when_hung: kept(input.restart_when_hung, current.restart_when_hung),
     accept_eula: kept(input.accept_eula, current.accept_eula),
     failover_policy: kept(input.failover_policy, current.failover_policy),
     failover_empty_world: kept(input.failover_empty_world, current.failover_empty_world),

@@ -1,0 +1,101 @@
+import { ProcessState } from '#proto/gen/agent.js';
+import { agentAddress } from '#src/agents/address.js';
+import { confirmUnchanged, listIdleServers, type IdleServer } from '#src/db/reconciliation.js';
+import { alertSilence, type Silence } from '#src/db/silences.js';
+import type { AgentRow } from '#src/db/types.js';
+import { AppError } from '#src/domain/errors.js';
+import { REFUSALS, type ReconcileDeps } from './reconcile.js';
+
+const RPC_DEADLINE_MS = 5_000;
+
+export interface HungDeps extends ReconcileDeps {
+  /** How long a running server answers nothing before it counts as hung. */
+  hungAfterMs: number;
+}
+
+interface Noticed {
+  run_id: string;
+  /** Names this silence, for alert and restart alike. */
+  occasion: string;
+  /** A restart was accepted, now or by whoever noticed it before. */
+  restarted: boolean;
+}
+
+/** What is done about the servers of one agent that live and don't answer: an alert, and a restart if that is wanted. */
+export class HungServers {
+  readonly afterMs: number;
+  /** Spares the database the same questions with every sample. Each leaves when it answers; one a server at most. */
+  readonly #noticed = new Map<string, Noticed>();
+
+  constructor(
+    private readonly deps: HungDeps,
+    private readonly agent: AgentRow,
+  ) {
+    this.afterMs = deps.hungAfterMs;
+  }
+
+  /** `measured`: the servers that were just sampled. Of these, `silences` are the ones that have been silent for long. */
+  async notice(measured: readonly string[], silences: readonly Silence[]): Promise<void> {
+    const silent = silences.filter(({ server_id }) => measured.includes(server_id));
+    const present = new Set(silent.filter(each => each.isPresent).map(each => each.server_id));
+    for (const id of measured) if (!present.has(id)) this.#noticed.delete(id);
+    for (const silence of silent) await this.#alert(silence);
+    const waiting = silent.filter(each => this.#noticed.get(each.server_id)?.restarted === false);
+    if (waiting.length > 0) await this.#restart(waiting);
+  }
+
+  async #alert(silence: Silence): Promise<void> {
+    const { server_id, run_id } = silence;
+    if (this.#noticed.get(server_id)?.run_id === run_id) return;
+    const alerted = await alertSilence(this.deps.db, this.agent.id, silence);
+    if (!alerted) return;
+    for (const user_id of alerted.told) this.deps.bus.publish('notifications', { user_id });
+    if (alerted.told.length > 0) this.deps.logger.warn({ server: server_id, run: run_id }, 'a server hangs');
+    const { occasion } = alerted;
+    if (silence.isPresent) this.#noticed.set(server_id, { run_id, occasion, restarted: false });
+  }
+
+  /** As the reconciler does it: first the row, then the agent, and only if nothing was asked of the server meanwhile. */
+  async #restart(silences: readonly Silence[]): Promise<void> {
+    const { db, gateway, openToken } = this.deps;
+    const ids = silences.map(({ server_id }) => server_id);
+    const idle = await listIdleServers(db, this.agent.id, ids);
+    const wanted = idle.filter(
+      server => server.restart_when_hung && server.desired_state === 'running' && server.status === 'running',
+    );
+    if (wanted.length === 0) return;
+    let running: Map<string, string>;
+    try {
+      const call = { deadlineMs: RPC_DEADLINE_MS };
+      const { servers } = await gateway.inspectServers(agentAddress(this.agent, openToken), call);
+      const alive = servers.filter(({ state }) => state === ProcessState.RUNNING);
+      running = new Map(alive.map(({ serverId, runId }) => [serverId, runId]));
+    } catch (error) {
+      if (error instanceof AppError) return;
+      throw error;
+    }
+    for (const server of wanted) {
+      const noticed = this.#noticed.get(server.id);
+      if (noticed && noticed.run_id === running.get(server.id)) await this.#accept(server, noticed);
+    }
+  }
+
+  async #accept(server: IdleServer, noticed: Noticed): Promise<void> {
+    const { db, operations, logger } = this.deps;
+    try {
+      const { replayed } = await operations.request({
+        kind: 'server.restart',
+        serverId: server.id,
+        requestedBy: null,
+        trigger: 'reconcile',
+        reason: 'It lives and does not answer',
+        idempotencyKey: `hung:${server.id}:${noticed.occasion}`,
+        prepare: transaction => confirmUnchanged(db, transaction, server, false),
+      });
+      noticed.restarted = true;
+      if (!replayed) logger.info({ server: server.id, run: noticed.run_id }, 'a hung server is restarted');
+    } catch (error) {
+      if (!(error instanceof AppError && REFUSALS.has(error.code))) throw error;
+    }
+  }
+}
