@@ -7,6 +7,7 @@ import { sendCommand } from '#src/http/servers/live.js';
 import { findListedServer } from '#src/http/servers/queries.js';
 import type { Operations } from '#src/operations/operations.js';
 import { createHub } from '#src/realtime/hub.js';
+import { createRawSockets, RAW_SOCKET_PATH } from '#src/realtime/rawSocket.js';
 import { attachSocketIo } from '#src/realtime/socketIo.js';
 import { routeUpgrades } from '#src/realtime/upgrade.js';
 import { createIdentities } from '#src/security/identities.js';
@@ -50,7 +51,6 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
     validateResponses: config.runtime.env !== 'production',
   });
   const http = createHttpServer(app);
-  const upgrades = routeUpgrades(http);
   const hub = createHub({
     db,
     bus,
@@ -61,13 +61,16 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
       return sendCommand({ db, gateway, openToken }, server, command, {});
     },
   });
+  const authenticate = (token: string) => identities.authenticate(token);
   const sockets = attachSocketIo({
     http,
     hub,
     logger,
     cors: { origin: [...config.http.corsOrigins] },
-    authenticate: token => identities.authenticate(token),
+    authenticate,
   });
+  const rawSockets = createRawSockets({ hub, logger, authenticate });
+  const upgrades = routeUpgrades(http, { [RAW_SOCKET_PATH]: rawSockets.upgrade });
   http.listen(config.http.port, config.http.host);
   await once(http, 'listening');
   shutdown.add(
@@ -75,7 +78,7 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
     async () => {
       const closed = new Promise(resolve => http.close(resolve));
       await hub.close();
-      await sockets.close();
+      await Promise.all([sockets.close(), rawSockets.close()]);
       upgrades.close();
       http.closeIdleConnections();
       await closed;

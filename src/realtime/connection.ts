@@ -97,6 +97,11 @@ export class Connection {
     });
   }
 
+  /** The client wants to know that we are there. */
+  greet(): Promise<void> {
+    return this.#admit(() => Promise.resolve());
+  }
+
   /** What is no request at all counts like one. */
   refuse(detail: string): Promise<never> {
     return this.#admit(() => Promise.reject(new AppError('invalid-request', { detail })));

@@ -57,6 +57,7 @@ export interface TestApiOptions {
   auth?: Partial<ApiSettings['auth']>;
   limits?: Partial<ApiSettings['limits']>;
   servers?: Partial<ApiSettings['servers']>;
+  corsOrigins?: string[];
   deps?: Partial<Omit<ApiDeps, 'settings' | 'db'>>;
   http?: Partial<HttpLimits>;
 }
@@ -94,7 +95,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
         passwordCost: { memoryCost: 8, timeCost: 1, parallelism: 1 },
         ...options.auth,
       },
-      corsOrigins: ['http://localhost:1420'],
+      corsOrigins: options.corsOrigins ?? ['http://localhost:1420'],
       limits: { loginPerAccountPerMinute: 1_000, loginPerIpPerMinute: 1_000, ...options.limits },
       servers: {
         acceptEula: false,

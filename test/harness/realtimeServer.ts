@@ -7,6 +7,7 @@ import type { Actor } from '#src/domain/permissions.js';
 import { createLogger } from '#src/observability/logger.js';
 import type { Principal } from '#src/realtime/client.js';
 import { createHub, type Hub, type HubDeps } from '#src/realtime/hub.js';
+import { createRawSockets, RAW_SOCKET_PATH } from '#src/realtime/rawSocket.js';
 import { attachSocketIo } from '#src/realtime/socketIo.js';
 import { routeUpgrades } from '#src/realtime/upgrade.js';
 
@@ -26,25 +27,27 @@ export const silent = createLogger({ level: 'silent', name: 'test' });
 
 /** The realtime part of an api instance on a port of its own, with a scripted sign-in. */
 export async function startRealtimeServer(
-  deps: { db: Database; bus: Bus } & Partial<HubDeps>,
+  deps: { db: Database; bus: Bus; pingMs?: number } & Partial<HubDeps>,
 ): Promise<RealtimeServer> {
   const tokens: RealtimeServer['tokens'] = new Map();
   let lookups = 0;
   const http = createServer((_request, response) => response.writeHead(404).end());
   const hub = createHub({ sendCommand: async () => ({}), logger: silent, pollMs: null, ...deps });
-  const upgrades = routeUpgrades(http);
+  const authenticate = async (token: string): Promise<Principal> => {
+    lookups++;
+    const found = tokens.get(token) ?? new AppError('unauthenticated');
+    if (found instanceof AppError) throw found;
+    return found;
+  };
   const transport = attachSocketIo({
     http,
     hub,
     cors: { origin: ['http://localhost:1420'] },
     logger: silent,
-    authenticate: async token => {
-      lookups++;
-      const found = tokens.get(token) ?? new AppError('unauthenticated');
-      if (found instanceof AppError) throw found;
-      return found;
-    },
+    authenticate,
   });
+  const raw = createRawSockets({ hub, logger: silent, authenticate, pingMs: deps.pingMs ?? 25_000 });
+  const upgrades = routeUpgrades(http, { [RAW_SOCKET_PATH]: raw.upgrade });
   http.listen(0, '127.0.0.1');
   await once(http, 'listening');
   const address = http.address();
@@ -62,7 +65,7 @@ export async function startRealtimeServer(
     },
     async close() {
       await hub.close();
-      await transport.close();
+      await Promise.all([transport.close(), raw.close()]);
       upgrades.close();
       http.closeAllConnections();
       await new Promise(resolve => http.close(resolve));
