@@ -70,7 +70,8 @@ export class ConsoleProbe {
 
   /** Looks at what was printed since the question; rejects when the file can't be read. */
   scan(): Promise<void> {
-    if (this.#isHopeful && !this.#scanIsDue) {
+    if (!this.#isHopeful) return Promise.resolve();
+    if (!this.#scanIsDue) {
       this.#scanIsDue = true;
       this.#scanning = this.#scanning.catch(() => undefined).then(() => this.#scanOn());
     }

@@ -1,12 +1,14 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { readTextIfThere } from '../files.js';
 import { getProperty } from '../serverProperties.js';
 import { bootSeconds } from '../system.js';
 import { type PingAddress, pingStatus } from './statusPing.js';
 
 const LOOPBACK = '127.0.0.1';
 const DEFAULT_PORT = 25_565;
+const PROPERTIES_BYTES_MAX = 256 * 1024;
 
 /** What one run's server-list pings have told. */
 export class PingWatch {
@@ -48,7 +50,7 @@ export class PingWatch {
 
 /** Where a server listens that was started in this folder. Never an address that is not this host's. */
 async function addressIn(folder: string): Promise<PingAddress> {
-  const text = (await readTextIfThere(join(folder, 'server.properties'))) ?? '';
+  const text = await readProperties(join(folder, 'server.properties'));
   const port = Number(getProperty(text, 'server-port') ?? DEFAULT_PORT);
   const ip = getProperty(text, 'server-ip')?.trim() ?? '';
   const isOurs = Object.values(networkInterfaces()).some(addresses =>
@@ -58,4 +60,22 @@ async function addressIn(folder: string): Promise<PingAddress> {
     host: isOurs ? ip : LOOPBACK,
     port: Number.isInteger(port) && port > 0 && port < 65_536 ? port : DEFAULT_PORT,
   };
+}
+
+/** Nothing of a file that can't be read or is too big. */
+async function readProperties(path: string): Promise<string> {
+  try {
+    // O_NONBLOCK: opening a FIFO that someone put there must not wait for its writer.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stats = await file.stat();
+      if (!stats.isFile() || stats.size > PROPERTIES_BYTES_MAX) return '';
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(stats.size));
+      return buffer.toString('latin1', 0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return '';
+  }
 }
