@@ -6,8 +6,6 @@ import type { TpsQuestion } from './tpsQuestion.js';
 
 /** A server that answers later than this is said not to answer: its main thread reads the console once a tick. */
 const PATIENCE_SECONDS = 10;
-/** A console that has never answered and does not until then can't be asked, whatever its type says. */
-const GIVE_UP_SECONDS = 60;
 /** An older value says nothing about now. */
 const TPS_GOOD_FOR_SECONDS = 120;
 /** Lines known to be answers: what a reader who is further behind gets to see of them does no harm. */
@@ -70,7 +68,7 @@ export class ConsoleProbe {
 
   /** Looks at what was printed since the question; rejects when the file can't be read. */
   scan(): Promise<void> {
-    if (!this.#isHopeful) return Promise.resolve();
+    if (!this.#open) return Promise.resolve();
     if (!this.#scanIsDue) {
       this.#scanIsDue = true;
       this.#scanning = this.#scanning.catch(() => undefined).then(() => this.#scanOn());
@@ -82,11 +80,6 @@ export class ConsoleProbe {
   async answersAmong(starts: readonly number[]): Promise<ReadonlySet<number>> {
     await this.scan();
     return new Set(starts.filter(start => this.#answerLines.has(start)));
-  }
-
-  get #isHopeful(): boolean {
-    if (!this.#open || this.#answeredAt !== undefined) return this.#open;
-    return bootSeconds() - (this.#askedAt ?? 0) <= GIVE_UP_SECONDS;
   }
 
   async #scanOn(): Promise<void> {

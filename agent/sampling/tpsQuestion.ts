@@ -49,8 +49,9 @@ function readForge(line: string): { tps: number | undefined } | undefined {
   return { tps: of === 'Overall' ? Number(value.replace(',', '.')) : undefined };
 }
 
-/** The message without colour codes; undefined for a line without a log prefix. */
+/** The message without colour codes; undefined for a line without a log prefix, and for most others. */
 function plain(line: string): string | undefined {
+  if (!/tps/i.test(line)) return undefined;
   const { prefixed, message } = parseLogLine(line);
   return prefixed ? message.replace(/§./g, '') : undefined;
 }
