@@ -18,7 +18,7 @@ const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision', 'samples'
 const PROGRESS_EVERY_MS = 200;
 
 export function version2(deps: RpcDeps): Version2 {
-  const { runner, registry } = deps;
+  const { runner } = deps;
   return {
     hello: unary(deps, async () => ({
       agentId: deps.agentId,

@@ -61,7 +61,10 @@ describe('agent sampling', () => {
 
     it('count for the leader of their session, also those that have ended; a reused pid is another process', async () => {
       const script = `(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done) & wait $!; echo done; sleep 60`;
-      const leader = spawn('setsid', ['sh', '-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+      const leader = spawn('sh', ['-c', script], {
+        detached: true,
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
       try {
         const jvm = await waitFor(() => identify(leader.pid ?? 0), { what: 'the leader' });
         await new Promise(resolve => leader.stdout.once('data', resolve));
@@ -149,7 +152,7 @@ describe('agent sampling', () => {
         `${PAPER}TPS from last 1m, 5m, 15m: `,
         `${PAPER}TPS from last 1m, 5m, 15m: , , `,
         `${PAPER}Unknown command. Type "/help" for help.`,
-        `${PAPER}`,
+        PAPER,
       ];
       for (const line of others) expect(read('paper', line), line).to.equal(undefined);
       expect(read('forge', `${FORGE}<x> Overall: Mean tick time: 1.0 ms. Mean TPS: 20.0`)).to.equal(
