@@ -15,6 +15,9 @@ export interface AgentConfig {
   readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
   /** Reported to the control plane, which places servers by it; 0 = no limit. */
   readonly maxServers: number;
+  readonly sampleIntervalMs: number;
+  /** How often a console that can be asked is; 0 = never. */
+  readonly tpsIntervalMs: number;
   readonly logLevel: string;
   readonly javaHome: string | undefined;
   readonly path: string;
@@ -31,6 +34,12 @@ export class ConfigError extends Error {
 }
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
+const UNIT_MS = new Map([
+  ['ms', 1],
+  ['s', 1_000],
+  ['m', 60_000],
+]);
+const DURATION_MAX_MS = 60 * 60_000;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
 
 /** Reads and validates all settings at once; throws ConfigError with every problem, not only the first. */
@@ -47,6 +56,15 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): AgentConfig {
     if (/^\d+$/.test(value) && parsed <= max) return parsed;
     problems.push(`${name} must be a whole number from 0 to ${max}`);
     return fallback;
+  };
+  const duration = (name: string, fallbackMs: number, minMs: number): number => {
+    const value = text(name);
+    if (value === undefined) return fallbackMs;
+    const [, amount, unit] = /^(\d{1,9})(ms|s|m)$/.exec(value === '0' ? '0s' : value) ?? [];
+    const ms = Number(amount) * (UNIT_MS.get(unit ?? '') ?? Number.NaN);
+    if (ms >= minMs && ms <= DURATION_MAX_MS) return ms;
+    problems.push(`${name} must be a time such as 500ms, 10s or 1m, from ${minMs}ms to 1h`);
+    return fallbackMs;
   };
   const fileAt = (name: string): Buffer | undefined => {
     const path = text(name);
@@ -96,6 +114,8 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): AgentConfig {
     workDir,
     tls: cert && key ? { cert, key } : undefined,
     maxServers: integer('AGENT_MAX_SERVERS', 0, 100_000),
+    sampleIntervalMs: duration('AGENT_SAMPLE_INTERVAL', 10_000, 100),
+    tpsIntervalMs: duration('AGENT_TPS_INTERVAL', 60_000, 0),
     logLevel,
     javaHome: text('JAVA_HOME'),
     path,

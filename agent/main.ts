@@ -9,6 +9,9 @@ import { JavaCatalogue } from './java.js';
 import { Journal } from './journal.js';
 import { requireToken } from './rpc/auth.js';
 import { type RpcServer, serve } from './rpc/server.js';
+import { ConsoleProbes } from './sampling/consoleProbes.js';
+import { SampleRing } from './sampling/sampleRing.js';
+import { Sampler } from './sampling/sampler.js';
 import { findShell, findTool, GUARD_TOOLS } from './server/guard.js';
 import { agentPaths } from './server/paths.js';
 import { emptyTrash, Registry } from './server/registry.js';
@@ -101,6 +104,11 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   const runner = new WorkRunner({ ledger, registry, perform, log });
   await runner.resume();
 
+  const samples = new SampleRing(config.sampleIntervalMs);
+  const probes = new ConsoleProbes();
+  const sampler = new Sampler({ registry, probes, samples, log }, config);
+  sampler.start();
+
   const incarnation = randomUUID();
   const rpc: RpcServer = await serve(
     {
@@ -116,6 +124,8 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       runner,
       ledger,
       journal,
+      samples,
+      probes,
       java,
       cpu: new CpuMeter(),
       files: new UserFiles(config.workDir),
@@ -142,6 +152,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   return {
     close: async () => {
       await rpc.close();
+      sampler.close();
       await runner.detach();
       registry.detach();
       await Promise.all([ledger.close(), journal.close()]);

@@ -15,6 +15,33 @@ export function bootSeconds(): number {
   return uptime();
 }
 
+/** `linux/auxvec.h` */
+const AT_PAGESZ = 6n;
+const AT_CLKTCK = 17n;
+
+let knownAuxiliaries: ReadonlyMap<bigint, number> | undefined;
+
+/** The unit of memory in /proc. */
+export function pageBytes(): number {
+  return auxiliary(AT_PAGESZ) ?? 4096;
+}
+
+/** The unit of time in /proc. */
+export function clockTicksPerSecond(): number {
+  return auxiliary(AT_CLKTCK) ?? 100;
+}
+
+/** What the kernel tells every process at its start: pairs of machine words. */
+function auxiliary(key: bigint): number | undefined {
+  if (knownAuxiliaries === undefined) {
+    const words = new BigUint64Array(new Uint8Array(readFileSync('/proc/self/auxv')).buffer);
+    const pairs = new Map<bigint, number>();
+    for (let i = 0; i + 1 < words.length; i += 2) pairs.set(words[i] ?? 0n, Number(words[i + 1]));
+    knownAuxiliaries = pairs;
+  }
+  return knownAuxiliaries.get(key);
+}
+
 export function cpuCores(): number {
   return cpus().length;
 }

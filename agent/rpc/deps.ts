@@ -1,5 +1,7 @@
 import type { JavaCatalogue } from '../java.js';
 import type { Journal } from '../journal.js';
+import type { ConsoleProbes } from '../sampling/consoleProbes.js';
+import type { SampleRing } from '../sampling/sampleRing.js';
 import type { AgentPaths } from '../server/paths.js';
 import type { Registry } from '../server/registry.js';
 import type { CpuMeter } from '../system.js';
@@ -21,6 +23,8 @@ export interface RpcDeps extends HandlerDeps {
   readonly runner: WorkRunner;
   readonly ledger: Ledger;
   readonly journal: Journal;
+  readonly samples: SampleRing;
+  readonly probes: ConsoleProbes;
   readonly java: JavaCatalogue;
   readonly cpu: CpuMeter;
   readonly files: UserFiles;

@@ -2,6 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { AgentEvent, ConsolePosition, EventBatch, StreamEventsRequest } from '#proto/gen/agent.js';
 import type { Logger } from 'pino';
 import type { Journal, JournalEntry } from '../journal.js';
+import type { ConsoleProbes } from '../sampling/consoleProbes.js';
+import type { KeptSample, SampleRing } from '../sampling/sampleRing.js';
 import { endOfWholeLines, readConsole } from '../server/console.js';
 import type { Registry } from '../server/registry.js';
 import { releaseConsole } from '../server/retention.js';
@@ -12,14 +14,24 @@ import type { Out } from './handlers.js';
 export interface EventDeps {
   readonly registry: Registry;
   readonly journal: Journal;
+  readonly samples: SampleRing;
+  readonly probes: ConsoleProbes;
   readonly incarnation: string;
   readonly log: Logger;
 }
 
 const BATCH_BYTES = 256 * 1024;
 const BATCH_STATES = 500;
+/** Of one server each; some 100 bytes. */
+const BATCH_SERVER_SAMPLES = 1_000;
 /** A batch goes out at once, and the next one not before this: single lines are quick, floods come in lumps. */
 const BATCH_EVERY_MS = 50;
+
+/** The last state change and the last sample that a reader has. */
+interface SeenSeqs {
+  state: number;
+  sample: number;
+}
 
 /** Where one reader is in one server's console. */
 interface Cursor {
@@ -40,7 +52,13 @@ export async function streamEvents(
   out: Out<EventBatch>,
   signal: AbortSignal,
 ): Promise<void> {
-  const reader = new EventReader(deps, request.journalId === deps.journal.id ? request.afterSeq : 0);
+  const { journal, incarnation, probes } = deps;
+  const { journalId, afterSeq, samples } = request;
+  const reader = new EventReader(deps, {
+    state: journalId === journal.id ? afterSeq : 0,
+    sample: samples?.incarnation === incarnation ? samples.seq : 0,
+  });
+  const leave = probes.listen();
   try {
     await reader.seek(request.console);
     await out.write(batchOf(deps, []));
@@ -54,6 +72,7 @@ export async function streamEvents(
       if (bytes < BATCH_BYTES / 2) await pause(BATCH_EVERY_MS, undefined, { ref: false });
     }
   } finally {
+    leave();
     reader.close();
   }
 }
@@ -62,7 +81,7 @@ function batchOf({ journal, incarnation }: EventDeps, events: AgentEvent[]): Eve
   return { journalId: journal.id, events, sentAtMs: Date.now(), incarnation };
 }
 
-/** One reader's positions in the journal and in the consoles of all servers, or of one. */
+/** One reader's positions in the journal, in the samples, and in the consoles of all servers or of one. */
 export class EventReader {
   readonly #cursors = new Map<string, Cursor>();
   /** Servers whose console may have more than we have read. */
@@ -71,8 +90,8 @@ export class EventReader {
   #wake: () => void = () => undefined;
 
   constructor(
-    private readonly deps: Pick<EventDeps, 'registry' | 'journal' | 'log'>,
-    private seq: number,
+    private readonly deps: Omit<EventDeps, 'incarnation'>,
+    private readonly seen: SeenSeqs,
     private readonly only?: string,
   ) {
     const onConsole = (server: ManagedServer): void => {
@@ -82,9 +101,11 @@ export class EventReader {
     };
     deps.registry.on('console', onConsole);
     const offJournal = deps.journal.onAppend(() => this.#wake());
+    const offSamples = deps.samples.onAppend(() => this.#wake());
     this.#unsubscribe = () => {
       deps.registry.off('console', onConsole);
       offJournal();
+      offSamples();
     };
   }
 
@@ -100,9 +121,10 @@ export class EventReader {
     }
   }
 
-  /** State changes up to now, and before them console lines up to now, as far as the batch holds them. */
+  /** Samples and state changes up to now, and before them console lines up to now, as far as the batch holds them. */
   async next(): Promise<{ events: AgentEvent[]; bytes: number }> {
-    const states = this.deps.journal.after(this.seq, BATCH_STATES);
+    const states = this.deps.journal.after(this.seen.state, BATCH_STATES);
+    const samples = this.deps.samples.after(this.seen.sample, BATCH_SERVER_SAMPLES);
     const events: AgentEvent[] = [];
     let bytes = 0;
     for (const id of this.#dirty) {
@@ -117,13 +139,19 @@ export class EventReader {
     }
     for (const entry of states) {
       events.push(stateEvent(entry));
-      this.seq = entry.seq;
+      this.seen.state = entry.seq;
+    }
+    for (const kept of samples) {
+      events.push(sampleEvent(kept));
+      this.seen.sample = kept.sample.seq;
     }
     return { events, bytes };
   }
 
   async somethingNew(signal: AbortSignal): Promise<void> {
-    if (this.#dirty.size > 0 || this.deps.journal.lastSeq > this.seq) return;
+    const { journal, samples } = this.deps;
+    if (this.#dirty.size > 0) return;
+    if (journal.lastSeq > this.seen.state || samples.lastSeq > this.seen.sample) return;
     await new Promise<void>(resolve => {
       const end = (): void => {
         this.#wake = () => undefined;
@@ -157,13 +185,11 @@ export class EventReader {
         cursor.offset = run.droppedBefore;
       }
       const { ended } = run; // before the read: what a run writes, it has written when it is known to have ended
-      const { lines, offset, nextOffset } = await readConsole(run.consolePath, {
-        offset: cursor.offset,
-        maxBytes,
-        ended,
-      });
+      const piece = await readConsole(run.consolePath, { offset: cursor.offset, maxBytes, ended });
+      const { offset, nextOffset } = piece;
       if (run.droppedBefore > offset) continue; // a hole was punched under our feet
       if (nextOffset > offset || cursor.dropped > 0) {
+        const lines = await this.deps.probes.withoutAnswers(run, piece);
         const console = { runId: run.runId, offset, nextOffset, lines, droppedBytes: cursor.dropped };
         cursor.offset = nextOffset;
         cursor.dropped = 0;
@@ -193,6 +219,10 @@ async function cursorAtEnd(server: ManagedServer): Promise<Cursor> {
   if (run === undefined) return { run, offset: 0, dropped: 0 };
   const size = await run.consoleSize();
   return { run, offset: run.ended ? size : await endOfWholeLines(run.consolePath, size), dropped: 0 };
+}
+
+function sampleEvent({ atMs, sample }: KeptSample): AgentEvent {
+  return { serverId: '', atMs, event: { $case: 'sample', sample } };
 }
 
 function stateEvent({ seq, atMs, previous, state, reason }: JournalEntry): AgentEvent {

@@ -146,7 +146,11 @@ async function streamLogs(
   signal: AbortSignal,
 ): Promise<void> {
   if (!deps.registry.get(serverId)) throw new AgentError('not-found', 'this agent has no such server');
-  const reader = new EventReader(deps, deps.journal.lastSeq, serverId);
+  const reader = new EventReader(
+    deps,
+    { state: deps.journal.lastSeq, sample: deps.samples.lastSeq },
+    serverId,
+  );
   try {
     await reader.seek({});
     while (!signal.aborted) {

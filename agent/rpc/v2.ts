@@ -13,12 +13,12 @@ type Version2 = Pick<
 >;
 
 /** Absent = cannot. Leases are obeyed by the guards, but this agent does not renew any yet. */
-const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision'];
+const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision', 'samples'];
 /** Progress comes at most this often; the end of a step at once. */
 const PROGRESS_EVERY_MS = 200;
 
 export function version2(deps: RpcDeps): Version2 {
-  const { runner, registry } = deps;
+  const { runner } = deps;
   return {
     hello: unary(deps, async () => ({
       agentId: deps.agentId,
@@ -43,12 +43,7 @@ export function version2(deps: RpcDeps): Version2 {
     watchWork: serverStream(deps, (key, out, { signal }) => watchWork(deps, key, out, signal)),
 
     streamEvents: serverStream(deps, (request, out, { signal, log }) =>
-      streamEvents(
-        { registry, journal: deps.journal, incarnation: deps.incarnation, log },
-        request,
-        out,
-        signal,
-      ),
+      streamEvents({ ...deps, log }, request, out, signal),
     ),
   };
 }

@@ -42,6 +42,8 @@ const NEWLINE = 0x0a;
 
 export interface ConsolePiece {
   readonly lines: string[];
+  /** Where each of them begins, in bytes of the console. */
+  readonly starts: number[];
   /** Of the first byte, and of the byte to go on at. Equal when there is no whole line yet. */
   readonly offset: number;
   readonly nextOffset: number;
@@ -65,10 +67,12 @@ export async function readConsole(
   const bytes = await readBytes(path, offset, Math.max(maxBytes, LINE_BYTES_MAX + 1));
   const atEnd = bytes.length < Math.max(maxBytes, LINE_BYTES_MAX + 1);
   const lines: string[] = [];
+  const starts: number[] = [];
   let from = 0;
   while (from < bytes.length) {
     const newline = bytes.indexOf(NEWLINE, from);
     const to = newline === -1 ? bytes.length : newline;
+    const begin = offset + from;
     if (to - from > LINE_BYTES_MAX) {
       const cut = from + splitLength(bytes.subarray(from, from + LINE_BYTES_MAX));
       lines.push(bytes.toString('utf8', from, cut) + SPLIT_MARK);
@@ -82,8 +86,9 @@ export async function readConsole(
     } else {
       break;
     }
+    starts.push(begin);
   }
-  return { lines, offset, nextOffset: offset + from };
+  return { lines, starts, offset, nextOffset: offset + from };
 }
 
 /** Where a reader begins that wants only what is to come: after the last newline of what is there. */

@@ -85,26 +85,43 @@ export async function scanLockHolders(
   return holders;
 }
 
-interface Stat {
+export interface ProcessStat {
+  readonly pid: number;
   readonly state: string;
   readonly parent: number;
   readonly group: number;
+  readonly session: number;
   readonly startTicks: number;
+  /** Of all its threads, and of its children that have ended and were reaped. */
+  readonly cpuTicks: number;
+  readonly residentPages: number;
 }
 
-/** proc_pid_stat(5). The command in field 2 may hold spaces and brackets, hence the search for the last one. */
-function readStat(pid: number): Stat | undefined {
-  let text: string;
+/** Undefined when there is no such process, or none any more. */
+export function readStat(pid: number): ProcessStat | undefined {
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return parseStat(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
     return undefined;
   }
+}
+
+/** proc_pid_stat(5). The command in field 2 may hold spaces and brackets, hence the search for the last one. */
+export function parseStat(text: string): ProcessStat | undefined {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state, parent, group] = fields;
-  const startTicks = fields[19];
-  if (state === undefined || startTicks === undefined) return undefined;
-  return { state, parent: Number(parent), group: Number(group), startTicks: Number(startTicks) };
+  const [state] = fields;
+  if (state === undefined || fields.length < 22) return undefined;
+  const field = (index: number): number => Number(fields[index]);
+  return {
+    pid: parseInt(text, 10),
+    state,
+    parent: field(1),
+    group: field(2),
+    session: field(3),
+    cpuTicks: field(11) + field(12) + field(13) + field(14),
+    startTicks: field(19),
+    residentPages: field(21),
+  };
 }
 
 function readLink(path: string): string | undefined {

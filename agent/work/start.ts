@@ -81,6 +81,7 @@ async function launch({ java, registry }: StartDeps, context: StepContext, work:
   if (work.settings) await applySettings(folder, work.settings);
   await server.saveFacts({
     jarFile,
+    type: work.serverType || server.facts.type,
     javaVersion: runtime.version,
     memoryMinMb: work.memoryMinMb,
     memoryMaxMb: work.memoryMaxMb,

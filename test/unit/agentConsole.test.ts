@@ -41,11 +41,11 @@ describe('agent console', () => {
     it('holds an unterminated line back until its newline comes, or the run is over', async () => {
       await writeFile(file, 'one\ntwo');
       const first = await readConsole(file, { offset: 0, maxBytes: 1024, ended: false });
-      expect(first).to.deep.equal({ lines: ['one'], offset: 0, nextOffset: 4 });
+      expect(first).to.deep.equal({ lines: ['one'], starts: [0], offset: 0, nextOffset: 4 });
       expect((await readConsole(file, { offset: 4, maxBytes: 1024, ended: false })).lines).to.deep.equal([]);
       await appendFile(file, ' more\n');
       const second = await readConsole(file, { offset: 4, maxBytes: 1024, ended: false });
-      expect(second).to.deep.equal({ lines: ['two more'], offset: 4, nextOffset: 13 });
+      expect(second).to.deep.equal({ lines: ['two more'], starts: [4], offset: 4, nextOffset: 13 });
       await appendFile(file, 'last words');
       expect(await readAll(1024, true)).to.deep.equal({
         lines: ['one', 'two more', 'last words'],
