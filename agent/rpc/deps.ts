@@ -1,5 +1,6 @@
 import type { JavaCatalogue } from '../java.js';
 import type { Journal } from '../journal.js';
+import type { Leases } from '../lease/leases.js';
 import type { AgentPaths } from '../server/paths.js';
 import type { Registry } from '../server/registry.js';
 import type { CpuMeter } from '../system.js';
@@ -21,6 +22,7 @@ export interface RpcDeps extends HandlerDeps {
   readonly runner: WorkRunner;
   readonly ledger: Ledger;
   readonly journal: Journal;
+  readonly leases: Leases;
   readonly java: JavaCatalogue;
   readonly cpu: CpuMeter;
   readonly files: UserFiles;
