@@ -56,6 +56,7 @@ export interface TestApi {
 export interface TestApiOptions {
   auth?: Partial<ApiSettings['auth']>;
   limits?: Partial<ApiSettings['limits']>;
+  lease?: Partial<ApiSettings['lease']>;
   servers?: Partial<ApiSettings['servers']>;
   deps?: Partial<Omit<ApiDeps, 'settings' | 'db'>>;
   http?: Partial<HttpLimits>;
@@ -96,6 +97,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       },
       corsOrigins: ['http://localhost:1420'],
       limits: { loginPerAccountPerMinute: 1_000, loginPerIpPerMinute: 1_000, ...options.limits },
+      lease: { ttlMs: 180_000, renewMs: 15_000, ...options.lease },
       servers: {
         acceptEula: false,
         allowPrivateUrls: true,

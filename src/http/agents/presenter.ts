@@ -1,7 +1,9 @@
-import type { AgentRow } from '#src/db/types.js';
+import { canLease } from '#src/domain/leases.js';
+import type { ApiSettings } from '../deps.js';
+import type { ListedAgent } from './queries.js';
 
 /** Never the token: it is shown once, by the answer that makes it. */
-export function presentAgent(agent: AgentRow) {
+export function presentAgent(agent: ListedAgent, { lease }: Pick<ApiSettings, 'lease'>) {
   return {
     id: agent.id,
     agent_id: agent.agent_id,
@@ -24,10 +26,21 @@ export function presentAgent(agent: AgentRow) {
     zone: agent.zone,
     labels: agent.labels,
     capabilities: agent.capabilities,
+    lease: canLease(agent.capabilities) ? presentLease(agent, lease.ttlMs) : null,
     maintenance_until: agent.maintenance_until?.toISOString() ?? null,
     cordoned: agent.cordoned,
     quarantined: agent.quarantined,
     created_at: agent.created_at.toISOString(),
     updated_at: agent.updated_at.toISOString(),
+  };
+}
+
+function presentLease(agent: ListedAgent, ttlMs: number) {
+  return {
+    seq: agent.lease_seq,
+    renewed_at: agent.lease_renewed_at?.toISOString() ?? null,
+    frozen: agent.lease_frozen,
+    ttl_ms: ttlMs,
+    servers: agent.leasable_servers,
   };
 }
