@@ -95,8 +95,8 @@ async function runOnAgent(
 }
 
 /**
- * Hands the step over. An agent that can't be reached is tried again by Temporal; once the budget is spent without
- * any attempt that may have got through, the failure is definite.
+ * Hands the step over. An agent that can't be reached is tried again by Temporal, and so is one that refuses the step for
+ * want of a lease; once the budget is spent without any attempt that may have got through, the failure is definite.
  */
 async function submit(deps: AgentActivityDeps, attempt: Attempt, request: WorkRequest): Promise<void> {
   const { context, agent, subject } = attempt;
@@ -105,16 +105,23 @@ async function submit(deps: AgentActivityDeps, attempt: Attempt, request: WorkRe
     try {
       await deps.gateway.ping(agent, options);
     } catch (error) {
-      const waited = Date.now() - context.info.scheduledTimestampMs;
-      if (error instanceof AppError && error.retryable && waited > deps.reachBudgetMs) {
-        throw toFailure(error, { final: true });
-      }
-      throw error;
+      throw withinBudget(deps, context, error);
     }
   }
   // The first heartbeat of an attempt leaves at once; the ones between are throttled.
   context.heartbeat(SUBMITTED);
-  await deps.gateway.submitWork(agent, request, options);
+  try {
+    await deps.gateway.submitWork(agent, request, options);
+  } catch (error) {
+    // Only said of a step that the agent has never taken.
+    throw error instanceof AppError && error.code === 'no-lease' ? withinBudget(deps, context, error) : error;
+  }
+}
+
+function withinBudget(deps: AgentActivityDeps, context: Context, error: unknown): unknown {
+  const waited = Date.now() - context.info.scheduledTimestampMs;
+  const isSpent = error instanceof AppError && error.retryable && waited > deps.reachBudgetMs;
+  return isSpent ? toFailure(error, { final: true }) : error;
 }
 
 function mayHaveSubmitted(checkpoint: unknown): boolean {

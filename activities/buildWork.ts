@@ -3,8 +3,9 @@ import type { AgentWork, AgentWorkInput } from '#src/contracts/activities.js';
 import type { WorkSubject } from '#src/db/workSubject.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
 import { requiredJavaMajor } from '#src/domain/javaVersion.js';
+import { livesUnderLease } from '#src/domain/leases.js';
 import { AppError, assertNever } from '#src/domain/errors.js';
-import type { ServerRow } from '#src/db/types.js';
+import type { AgentRow, ServerRow } from '#src/db/types.js';
 import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 
 const JAR_FILE = 'server.jar';
@@ -17,14 +18,14 @@ const STOP_TERM_S = 15;
 export async function buildWork(
   work: AgentWork,
   input: AgentWorkInput,
-  { server }: WorkSubject,
+  { server, agent }: WorkSubject,
   resolveArtifact: ResolveArtifact,
 ): Promise<WorkRequest['work']> {
   switch (work) {
     case 'provision':
       return { $case: 'provision', provision: await provisionWork(server, resolveArtifact) };
     case 'start':
-      return { $case: 'start', start: startWork(server) };
+      return { $case: 'start', start: startWork(server, agent) };
     case 'stop':
       return {
         $case: 'stop',
@@ -48,7 +49,7 @@ async function provisionWork(server: ServerRow, resolveArtifact: ResolveArtifact
   return { artifact: { url, sha256, sha1, sizeBytes: size, fileName }, settings: settingsOf(server) };
 }
 
-function startWork(server: ServerRow) {
+function startWork(server: ServerRow, agent: AgentRow) {
   return {
     settings: settingsOf(server),
     memoryMinMb: server.memory_min,
@@ -59,7 +60,7 @@ function startWork(server: ServerRow) {
     javaPinned: server.java_version !== null,
     readyTimeoutSeconds: READY_TIMEOUT_S,
     serverType: server.server_type,
-    leased: false,
+    leased: livesUnderLease(server.failover_policy, agent.capabilities),
   };
 }
 

@@ -10,6 +10,7 @@ import type { ReconcileActivities } from '#src/contracts/activities.js';
 import { operationWorkflowId } from '#src/contracts/temporal.js';
 import type { Database } from '#src/db/connect.js';
 import { finishOperation } from '#src/db/endOperation.js';
+import { readLeaseStanding, type LeaseStanding } from '#src/db/leases.js';
 import {
   confirmUnchanged,
   dispatchAgain,
@@ -20,6 +21,7 @@ import {
 import type { IdleServer } from '#src/db/reconciliation.js';
 import type { AgentRow, OperationRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
+import { livesUnderLease } from '#src/domain/leases.js';
 import { correctionFor, type Correction, type ObservedServer } from '#src/domain/reconciliation.js';
 import type { Operations } from '#src/operations/operations.js';
 import { observed } from './agentWork.js';
@@ -32,6 +34,8 @@ export interface ReconcileDeps {
   bus: Bus;
   temporal: () => Promise<WorkflowClient>;
   openToken: (sealed: string) => string;
+  /** How long a grant holds. */
+  leaseTtlMs: number;
   /** Sends what a hand-over put into the outbox; never rejects. */
   sendNow: (operationIds: readonly string[]) => Promise<void>;
   logger: Logger;
@@ -124,17 +128,31 @@ export async function reconcileAgent(
     throw error;
   }
   const byId = new Map(states.servers.map(state => [state.serverId, state]));
+  const standing = states.servers.some(endedByLease)
+    ? await readLeaseStanding(deps.db, agent.id, deps.leaseTtlMs)
+    : null;
   let accepted = 0;
   for (const server of idle) {
-    const correction = correctionFor(server, observe(byId.get(server.id)));
+    const correction = correctionFor(server, observe(byId.get(server.id), server, standing));
     if (correction && (await accept(deps, server, correction))) accepted += 1;
   }
   return accepted;
 }
 
-function observe(state: ServerState | undefined): ObservedServer {
+function observe(
+  state: ServerState | undefined,
+  server: IdleServer,
+  standing: LeaseStanding | null,
+): ObservedServer {
   if (!state) return { process: 'stopped', exitCode: null };
-  return { process: observed(state.state), exitCode: state.exitCode ?? null };
+  const seen = { process: observed(state.state), exitCode: state.exitCode ?? null };
+  if (standing === null || !endedByLease(state)) return seen;
+  const mayRun = standing.holds || !livesUnderLease(server.failover_policy, standing.capabilities);
+  return { ...seen, lease: mayRun ? 'back' : 'over' };
+}
+
+function endedByLease({ endCause }: ServerState): boolean {
+  return endCause === 'lease';
 }
 
 async function accept(deps: ReconcileDeps, server: IdleServer, correction: Correction): Promise<boolean> {

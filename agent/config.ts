@@ -4,8 +4,8 @@ import { resolve } from 'node:path';
 
 export interface AgentConfig {
   readonly agentId: string;
-  /** Of the control plane; told in the log at start, so that an operator sees whose agent this is. */
-  readonly controlPlaneUrl: string | undefined;
+  /** Where the lease is renewed, and the token that is shown there. Undefined: this agent has no lease. */
+  readonly controlPlane: { readonly url: string; readonly token: string } | undefined;
   /** What callers must show as Bearer. Undefined only on a loopback address. */
   readonly token: string | undefined;
   readonly host: string;
@@ -82,14 +82,16 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): AgentConfig {
     problems.push('AGENT_ID must be 1 to 100 letters, digits, dots, dashes or underscores');
   }
   const controlPlaneUrl = text('AYMC_URL');
-  if (controlPlaneUrl !== undefined && !/^https?:$/.test(protocolOf(controlPlaneUrl))) {
-    problems.push('AYMC_URL must be an http or https URL');
+  if (controlPlaneUrl !== undefined && !isPlainHttpUrl(controlPlaneUrl)) {
+    problems.push('AYMC_URL must be an http or https URL without user and password');
   }
   const host = text('AGENT_HOST') ?? '127.0.0.1';
   const token = text('AGENT_TOKEN') ?? fileAt('AGENT_TOKEN_FILE')?.toString('utf8').trim();
   if (!token && !LOOPBACK.test(host)) {
     problems.push(`AGENT_TOKEN is required when AGENT_HOST (${host}) is not a loopback address`);
   }
+  // It travels in headers, and what a header refuses would be quoted in the error.
+  if (token && !/^[\x20-\x7e]+$/.test(token)) problems.push('AGENT_TOKEN must be printable ASCII');
   const cert = fileAt('AGENT_TLS_CERT');
   const key = fileAt('AGENT_TLS_KEY');
   if ((text('AGENT_TLS_CERT') === undefined) !== (text('AGENT_TLS_KEY') === undefined)) {
@@ -107,7 +109,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): AgentConfig {
   const oracle = text('AYMC_ORACLE');
   const config: AgentConfig = {
     agentId,
-    controlPlaneUrl,
+    controlPlane: controlPlaneUrl && token ? { url: controlPlaneUrl, token } : undefined,
     token: token || undefined,
     host,
     port: integer('AGENT_PORT', 50051, 65535),
@@ -132,10 +134,11 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): AgentConfig {
   return Object.freeze(config);
 }
 
-function protocolOf(url: string): string {
+function isPlainHttpUrl(text: string): boolean {
   try {
-    return new URL(url).protocol;
+    const { protocol, username, password } = new URL(text);
+    return /^https?:$/.test(protocol) && username === '' && password === '';
   } catch {
-    return '';
+    return false;
   }
 }

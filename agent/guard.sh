@@ -6,7 +6,8 @@
 #   STATE_DIR/lease  "boot_id from until" in seconds of /proc/uptime, replaced atomically; no such file = not leased
 #   RUN_DIR/stdin    console FIFO, held open read-write here, so that the JVM sees no end of file when the agent dies
 #   RUN_DIR/console.log, RUN_DIR/pid ("pid start_ticks boot_id guard_pid guard_start_ticks"), RUN_DIR/lease-expired, RUN_DIR/exit
-# ends with 73 when another copy holds the lock, 74 when the run's files can't be made, 75 when this run was begun before
+# ends with 73 when another copy holds the lock, 74 when the run's files can't be made, 75 when this run was begun before,
+# 76 when the server is leased and the lease is over
 #
 # Descriptors 9 (lock) and 3 (FIFO) must not leak into helpers that outlive their command. It is all one function, so
 # that the shell has read the whole file before it begins: an upgrade may replace the file under a running guard.
@@ -49,6 +50,10 @@ guard() {
   [ ! -e "$run/pid" ] || exit 75
   [ -p "$run/stdin" ] || mkfifo -m 600 "$run/stdin" || exit 74
   exec 3<>"$run/stdin" || exit 74
+  # Whoever started us may have been stopped for any time since it looked at the lease.
+  read -r this_boot </proc/sys/kernel/random/boot_id
+  tell_time
+  ! lease_expired || exit 76
 
   # A trapped signal cuts `wait` short. CHLD: so that the end of the JVM is seen at once. The others: the host's shutdown
   # signals everyone, and a guard that obeyed would take the JVM with it before the world is saved. Not ignored (''),
@@ -57,7 +62,6 @@ guard() {
 
   setsid setpriv --pdeathsig KILL "$@" <&3 3<&- >>"$run/console.log" 2>&1 &
   jvm=$!
-  read -r this_boot </proc/sys/kernel/random/boot_id
   start_ticks "$$" && guard_ticks=$ticks && start_ticks "$jvm"
   echo "$jvm $ticks $this_boot $$ $guard_ticks" >"$run/pid.tmp" && mv "$run/pid.tmp" "$run/pid"
 

@@ -7,6 +7,8 @@ import { writeFileDurably } from './files.js';
 import { lockWorkDir } from './instanceLock.js';
 import { JavaCatalogue } from './java.js';
 import { Journal } from './journal.js';
+import { Leases } from './lease/leases.js';
+import { keepLeaseRenewed } from './lease/renewal.js';
 import { requireToken } from './rpc/auth.js';
 import { type RpcServer, serve } from './rpc/server.js';
 import { ConsoleProbes } from './sampling/consoleProbes.js';
@@ -83,6 +85,8 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     childEnv: config.childEnv,
     fenceOf: serverId => ledger.fenceOf(serverId),
   });
+  const { controlPlane } = config;
+  const leases = new Leases(controlPlane !== undefined, log);
 
   const cache = new ArtifactCache(paths.cache);
   const perform: PerformStep = (work, context) => {
@@ -90,7 +94,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       case 'provision':
         return provisionServer(cache, context, work.provision);
       case 'start':
-        return startServer({ java, registry }, context, work.start);
+        return startServer({ java, registry, leases }, context, work.start);
       case 'stop':
         return stopServer(context, work.stop);
       case 'kill':
@@ -101,7 +105,17 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
         return assertNever(work);
     }
   };
-  const runner = new WorkRunner({ ledger, registry, perform, log });
+  const runner = new WorkRunner({
+    ledger,
+    registry,
+    admit: (work, serverId) => leases.admit(work, registry.get(serverId)),
+    perform,
+    log,
+  });
+  const incarnation = randomUUID();
+  const renewal =
+    controlPlane &&
+    keepLeaseRenewed({ controlPlane, agentId: config.agentId, incarnation, registry, leases, log });
   await runner.resume();
 
   const samples = new SampleRing(config.sampleIntervalMs);
@@ -109,7 +123,6 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   const sampler = new Sampler({ registry, probes, samples, log }, config);
   sampler.start();
 
-  const incarnation = randomUUID();
   const rpc: RpcServer = await serve(
     {
       authorize: requireToken(config.token),
@@ -126,6 +139,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       journal,
       samples,
       probes,
+      leases,
       java,
       cpu: new CpuMeter(),
       files: new UserFiles(config.workDir),
@@ -139,7 +153,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       address,
       version: AGENT_VERSION,
       tls: config.tls !== undefined,
-      control_plane: config.controlPlaneUrl,
+      control_plane: controlPlane?.url,
       servers: registry.all().length,
       playing: registry.all().filter(server => server.alive).length,
     },
@@ -154,6 +168,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       await rpc.close();
       sampler.close();
       await runner.detach();
+      await renewal?.close();
       registry.detach();
       await Promise.all([ledger.close(), journal.close()]);
       await lock.close();

@@ -35,6 +35,10 @@ export const observation: Migration = {
 
     ALTER TABLE agents ADD COLUMN lease_renewed_at timestamptz;
 
+    -- Until now the policy did nothing and agents had no leases: what nobody asked for stops no server.
+    UPDATE servers SET failover_policy = 'never';
+    ALTER TABLE servers ALTER COLUMN failover_policy SET DEFAULT 'never';
+
     ALTER TABLE servers
       ADD COLUMN restart_after timestamptz,
       ADD COLUMN restart_when_hung boolean NOT NULL DEFAULT false,
@@ -59,6 +63,7 @@ export const observation: Migration = {
     ALTER TABLE notifications DROP COLUMN seq;
     DROP TABLE notification_heads;
     ALTER TABLE servers DROP COLUMN last_crash, DROP COLUMN restart_when_hung, DROP COLUMN restart_after;
+    ALTER TABLE servers ALTER COLUMN failover_policy SET DEFAULT 'auto';
     ALTER TABLE agents DROP COLUMN lease_renewed_at;
     DROP TABLE sample_cursors;
     DROP TABLE agent_metrics;

@@ -1,5 +1,6 @@
 import type { JavaCatalogue } from '../java.js';
 import type { Journal } from '../journal.js';
+import type { Leases } from '../lease/leases.js';
 import type { ConsoleProbes } from '../sampling/consoleProbes.js';
 import type { SampleRing } from '../sampling/sampleRing.js';
 import type { AgentPaths } from '../server/paths.js';
@@ -25,6 +26,7 @@ export interface RpcDeps extends HandlerDeps {
   readonly journal: Journal;
   readonly samples: SampleRing;
   readonly probes: ConsoleProbes;
+  readonly leases: Leases;
   readonly java: JavaCatalogue;
   readonly cpu: CpuMeter;
   readonly files: UserFiles;

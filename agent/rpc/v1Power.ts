@@ -4,7 +4,6 @@ import {
   type AgentServiceServer,
   type CommandResponse,
   type LogEntry,
-  ProcessState,
   type ServerConfig,
   type ServerInfo,
   type ServerResponse,
@@ -17,6 +16,7 @@ import { writeConsole } from '../server/console.js';
 import { parseLogLine } from '../server/logLine.js';
 import { parseServerId } from '../server/paths.js';
 import type { ManagedServer } from '../server/server.js';
+import { STATE_NAMES } from '../server/state.js';
 import type { Work } from '../work/task.js';
 import { STOP_TIMES } from '../work/stop.js';
 import type { RpcDeps } from './deps.js';
@@ -50,7 +50,8 @@ export function version1Power(deps: RpcDeps): Power {
         const server = await registry.find(parseServerId(request.serverId));
         const { name, type, version } = request;
         if (registry.get(server.id)) await server.saveFacts({ name, type, version });
-        return runWork(deps, context, server, { $case: 'start', start: startWork(request.config, server) });
+        const start = await startWork(deps, request.config, server);
+        return runWork(deps, context, server, { $case: 'start', start });
       },
       POWER_LIMIT_MS,
     ),
@@ -88,7 +89,8 @@ export async function restart(
 ): Promise<ServerResponse> {
   const stopped = await runWork(deps, context, server, STOP, 'stop');
   if (!stopped.success) return stopped;
-  return runWork(deps, context, server, { $case: 'start', start: startWork(undefined, server) }, 'start');
+  const start = await startWork(deps, undefined, server);
+  return runWork(deps, context, server, { $case: 'start', start }, 'start');
 }
 
 /** Submits a step under the caller's pair, or one of our own, and waits for its end. */
@@ -177,7 +179,12 @@ function keyIn(metadata: Metadata): WorkKey | undefined {
   return opId === undefined || step === undefined ? undefined : { opId: String(opId), step: String(step) };
 }
 
-function startWork(config: ServerConfig | undefined, { facts }: ManagedServer): StartWork {
+async function startWork(
+  { leases }: RpcDeps,
+  config: ServerConfig | undefined,
+  server: ManagedServer,
+): Promise<StartWork> {
+  const { facts } = server;
   return {
     // Version 1 knows neither port nor EULA: both stay as the files have them.
     settings: undefined,
@@ -189,7 +196,8 @@ function startWork(config: ServerConfig | undefined, { facts }: ManagedServer): 
     javaPinned: false,
     readyTimeoutSeconds: READY_TIMEOUT_SECONDS,
     serverType: facts.type ?? '',
-    leased: false,
+    // Version 1 does not say: it stays what it was.
+    leased: await leases.isLeased(server),
   };
 }
 
@@ -199,16 +207,6 @@ function megabytes(text: string | undefined): number | undefined {
   if (!match) return undefined;
   return Number(match[1]) * (match[2]?.toUpperCase() === 'G' ? 1024 : 1);
 }
-
-const STATUS: Record<ProcessState, string> = {
-  [ProcessState.STOPPED]: 'stopped',
-  [ProcessState.STARTING]: 'starting',
-  [ProcessState.RUNNING]: 'running',
-  [ProcessState.STOPPING]: 'stopping',
-  [ProcessState.CRASHED]: 'crashed',
-  [ProcessState.PROCESS_STATE_UNSPECIFIED]: 'unknown',
-  [ProcessState.UNRECOGNIZED]: 'unknown',
-};
 
 function infoOf(server: ManagedServer): ServerInfo {
   const { facts } = server;
@@ -220,7 +218,7 @@ function infoOf(server: ManagedServer): ServerInfo {
     version: facts.version ?? '',
     javaVersion: facts.javaVersion ?? '',
     port: facts.port ?? 0,
-    status: STATUS[server.state],
+    status: STATE_NAMES[server.state],
     pid: server.jvm?.pid ?? 0,
     startTime: Math.floor((server.run?.startedAtMs ?? 0) / 1000),
     workDir: server.paths.folder,

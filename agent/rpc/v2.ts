@@ -12,7 +12,7 @@ type Version2 = Pick<
   'hello' | 'inspectServers' | 'submitWork' | 'watchWork' | 'cancelWork' | 'streamEvents'
 >;
 
-/** Absent = cannot. Leases are obeyed by the guards, but this agent does not renew any yet. */
+/** Absent = cannot. `leases` is there where a control plane can be asked for one. */
 const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision', 'samples'];
 /** Progress comes at most this often; the end of a step at once. */
 const PROGRESS_EVERY_MS = 200;
@@ -25,7 +25,7 @@ export function version2(deps: RpcDeps): Version2 {
       version: AGENT_VERSION,
       bootId: bootId(),
       incarnation: deps.incarnation,
-      capabilities: CAPABILITIES,
+      capabilities: deps.leases.canRenew ? [...CAPABILITIES, 'leases'] : CAPABILITIES,
       javaRuntimes: await deps.java.find(),
       os: await osName(),
       cpuCores: cpuCores(),

@@ -8,12 +8,16 @@ import type { Run } from './run.js';
 
 const SCRIPT = fileURLToPath(new URL('../guard.sh', import.meta.url));
 
-/** How the guard ends a server whose lease is over; their sum stays below the control plane's LEASE_STOP_BUDGET. */
+/**
+ * How the guard ends a server whose lease is over. With the second that each stage may be late, the last one begins at most
+ * 34 s after the lease's end: below the control plane's LEASE_STOP_BUDGET, which production keeps at 35 s or more.
+ */
 const LEASE_STOP_SECONDS = 20;
 const LEASE_TERM_SECONDS = 10;
 
 /** How a guard ends before it has started anything (guard.sh). */
 export const GUARD_EXIT_LOCKED = 73;
+export const GUARD_EXIT_NO_LEASE = 76;
 
 /** What the guard needs from the host, beside the shell. */
 export const GUARD_TOOLS = ['flock', 'setsid', 'setpriv', 'mkfifo', 'timeout', 'sleep', 'mv'] as const;

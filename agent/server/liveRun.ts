@@ -81,6 +81,7 @@ export class LiveRun {
 
   async #lookAtPlaying({ jvm, guard }: GuardedProcess): Promise<void> {
     if (this.run.readyAtMs === 0) await this.#scanForReady();
+    await this.run.noteLeaseEnd();
     // The kernel kills the JVM when its guard dies; but a guard that died between fork and prctl left it without that.
     if (!isAlive(guard)) signalProcess(jvm, 'SIGKILL', 'group');
   }

@@ -10,6 +10,7 @@ export interface ServerPaths {
   /** Our records about it. */
   readonly state: string;
   readonly lock: string;
+  readonly lease: string;
   readonly facts: string;
   readonly runs: string;
 }
@@ -49,6 +50,7 @@ export function agentPaths(workDir: string): AgentPaths {
         folder: join(workDir, id),
         state,
         lock: join(state, 'lock'),
+        lease: join(state, 'lease'),
         facts: join(state, 'server.json'),
         runs: join(state, 'runs'),
       };

@@ -130,7 +130,14 @@ export class Run {
     await writeFileDurably(join(this.folder, 'run.json'), JSON.stringify(record));
   }
 
-  /** The process is gone. A lease that ended it is a cause of ours, and its name is in the folder. */
+  /** The guard has begun to end it because its lease is over: a cause of ours, and its name is in the folder. */
+  async noteLeaseEnd(): Promise<void> {
+    if (this.stopCause !== undefined || !(await this.#endedByLease())) return;
+    this.stopCause = 'lease';
+    await this.save();
+  }
+
+  /** The process is gone. */
   async end(exitCode: number | undefined): Promise<void> {
     if (this.stopCause === undefined && (await this.#endedByLease())) this.stopCause = 'lease';
     this.exitCode = exitCode;

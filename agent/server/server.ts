@@ -84,6 +84,11 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
     return this.#live?.process?.jvm;
   }
 
+  /** Of the run that goes on, else the highest that was accepted. */
+  get epoch(): number {
+    return this.#live?.run.epoch ?? this.deps.fenceOf(this.id).epoch;
+  }
+
   get state(): ProcessState {
     return stateOf(this.run);
   }
@@ -106,6 +111,7 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
       opSeq,
       consoleOffset: (await run?.consoleSize()) ?? 0,
       cause: undefined,
+      endCause: run?.stopCause,
     };
   }
 

@@ -2,6 +2,16 @@ import { ProcessState } from '#proto/gen/agent.js';
 import { assertNever } from '../errors.js';
 import type { Run, StopCause } from './run.js';
 
+export const STATE_NAMES: Record<ProcessState, string> = {
+  [ProcessState.STOPPED]: 'stopped',
+  [ProcessState.STARTING]: 'starting',
+  [ProcessState.RUNNING]: 'running',
+  [ProcessState.STOPPING]: 'stopping',
+  [ProcessState.CRASHED]: 'crashed',
+  [ProcessState.PROCESS_STATE_UNSPECIFIED]: 'unknown',
+  [ProcessState.UNRECOGNIZED]: 'unknown',
+};
+
 /** What the latest run says about its server. */
 export function stateOf(run: Run | undefined): ProcessState {
   if (run === undefined) return ProcessState.STOPPED;
@@ -20,7 +30,7 @@ export function reasonOf(state: ProcessState, run: Run | undefined): string {
     case ProcessState.RUNNING:
       return 'ready';
     case ProcessState.STOPPING:
-      return run?.stopCause === 'kill' ? 'kill-requested' : 'stop-requested';
+      return stoppingReason(run?.stopCause);
     case ProcessState.STOPPED:
       return endReason(run?.stopCause);
     case ProcessState.CRASHED:
@@ -30,6 +40,20 @@ export function reasonOf(state: ProcessState, run: Run | undefined): string {
       return '';
     default:
       return assertNever(state);
+  }
+}
+
+function stoppingReason(cause: StopCause | undefined): string {
+  switch (cause) {
+    case 'kill':
+      return 'kill-requested';
+    case 'lease':
+      return 'lease-expired';
+    case 'stop':
+    case undefined:
+      return 'stop-requested';
+    default:
+      return assertNever(cause);
   }
 }
 

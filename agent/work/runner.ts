@@ -10,6 +10,9 @@ import { NO_PROGRESS, Task, type Work } from './task.js';
 /** Does one step; throws AgentError for a failure, the signal's reason when it was aborted. */
 export type PerformStep = (work: Work, context: StepContext) => Promise<void>;
 
+/** Throws AgentError for work that this agent can't take now, and may be able to a moment later. */
+export type AdmitWork = (work: Work, serverId: string) => void;
+
 /** Only these can be undone halfway; anything else may be cancelled while it waits for its turn. */
 const CANCELLABLE: ReadonlySet<Work['$case']> = new Set(['provision', 'start']);
 
@@ -32,7 +35,13 @@ export class WorkRunner {
   #detached = false;
 
   constructor(
-    private readonly deps: { ledger: Ledger; registry: Registry; perform: PerformStep; log: Logger },
+    private readonly deps: {
+      ledger: Ledger;
+      registry: Registry;
+      admit: AdmitWork;
+      perform: PerformStep;
+      log: Logger;
+    },
   ) {
     this.#timers = [
       setInterval(() => this.#heartbeat(), HEARTBEAT_MS).unref(),
@@ -77,6 +86,8 @@ export class WorkRunner {
     if (this.#detached) throw new AgentError('shutting-down', 'the agent shuts down');
     const late = isOlder(fence, ledger.fenceOf(serverId));
     if (late && !request.undo) throw superseded();
+    // Not written down when refused: the same pair may be tried again.
+    if (!late) this.deps.admit(work, serverId);
 
     const entry = newEntry(key, serverId, fence, request);
     if (late) {

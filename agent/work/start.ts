@@ -5,8 +5,9 @@ import { AgentError } from '../errors.js';
 import { readTextIfThere } from '../files.js';
 import { requiredJavaMajor } from '../jar.js';
 import type { JavaCatalogue } from '../java.js';
+import type { Leases } from '../lease/leases.js';
 import { readConsoleTail } from '../server/console.js';
-import { GUARD_EXIT_LOCKED } from '../server/guard.js';
+import { GUARD_EXIT_LOCKED, GUARD_EXIT_NO_LEASE } from '../server/guard.js';
 import { parseFileName } from '../server/paths.js';
 import { describeFailure, failureNamedBy } from '../server/readiness.js';
 import type { Registry } from '../server/registry.js';
@@ -19,6 +20,7 @@ import type { StepContext } from './step.js';
 export interface StartDeps {
   readonly java: JavaCatalogue;
   readonly registry: Registry;
+  readonly leases: Leases;
 }
 
 const READY_TIMEOUT_SECONDS = 180;
@@ -64,7 +66,11 @@ async function wasLaunched(server: ManagedServer, run: Run): Promise<boolean> {
   return (await run.readProcess()) !== undefined;
 }
 
-async function launch({ java, registry }: StartDeps, context: StepContext, work: StartWork): Promise<Run> {
+async function launch(
+  { java, registry, leases }: StartDeps,
+  context: StepContext,
+  work: StartWork,
+): Promise<Run> {
   const { server, fence, runId, report, signal } = context;
   const { folder } = server.paths;
   const jarFile = parseFileName(work.jarFile || server.facts.jarFile || 'server.jar', 'jar_file');
@@ -88,6 +94,7 @@ async function launch({ java, registry }: StartDeps, context: StepContext, work:
     javaArgs: work.javaArgs,
     ...(work.settings && { port: work.settings.port }),
   });
+  await leases.beforeLaunch(server, fence.epoch, work.leased);
   signal.throwIfAborted();
 
   report({ phase: 'launching', message: `Java ${runtime.version}` });
@@ -123,6 +130,9 @@ async function explainRefusal(registry: Registry, server: ManagedServer, run: Ru
     await registry.adoptForgotten();
     return new AgentError('server-running', 'another copy of this server runs: it holds the kernel lock');
   }
+  if (server.guardExit === GUARD_EXIT_NO_LEASE) {
+    return new AgentError('no-lease', 'the lease was over before the server was started');
+  }
   const said = ((await readTextIfThere(run.guardLogPath)) ?? '').trim().slice(-200);
   return new AgentError(
     'start-failed',
@@ -155,6 +165,9 @@ async function awaitReady(context: StepContext, run: Run, work: StartWork): Prom
 }
 
 async function explainExit(run: Run): Promise<AgentError> {
+  if (run.stopCause === 'lease') {
+    return new AgentError('no-lease', 'the lease was over before the server was ready');
+  }
   const lines = await consoleTail(run);
   const code = lines.map(failureNamedBy).find(name => name !== undefined) ?? 'start-failed';
   return new AgentError(code, describeFailure(run.exitCode, lines));

@@ -381,7 +381,7 @@ CREATE TABLE servers (
   installed boolean DEFAULT false NOT NULL,
   java_version integer,
   accept_eula boolean DEFAULT false NOT NULL,
-  failover_policy text DEFAULT 'auto'::text NOT NULL,
+  failover_policy text DEFAULT 'never'::text NOT NULL,
   failover_empty_world boolean DEFAULT false NOT NULL,
   jar_url text,
   jar_sha256 character(64),

@@ -22,9 +22,6 @@ export function databaseEnvironment(env: NodeJS.ProcessEnv, databaseUrl: string)
 
 /** For api and worker: what we were given, and where everything is. */
 export function appEnvironment(env: NodeJS.ProcessEnv, config: Config, places: Places): NodeJS.ProcessEnv {
-  // With fewer than two agents nothing could take over, and a lease would only stop servers needlessly.
-  const failover =
-    config.provenance.get('FAILOVER_POLICY_DEFAULT') === 'default' && config.dev.embeddedAgents < 2;
   return {
     ...databaseEnvironment(env, places.databaseUrl),
     HOST: config.http.host,
@@ -37,7 +34,6 @@ export function appEnvironment(env: NodeJS.ProcessEnv, config: Config, places: P
     AYMC_START_ID: places.startId,
     AYMC_STOP_SERVERS_ON_EXIT: config.dev.stopServersOnExit ? '1' : '0',
     ...(places.workflowBundle === undefined ? {} : { AYMC_WORKFLOW_BUNDLE: places.workflowBundle }),
-    ...(failover ? { FAILOVER_POLICY_DEFAULT: 'never' } : {}),
   };
 }
 

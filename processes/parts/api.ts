@@ -111,7 +111,7 @@ function redisCheck({ config, bus }: Core): NeighbourCheck {
 }
 
 function settingsOf({ config, jwtSecret }: Core): ApiSettings {
-  const { auth, http, limits, servers, failover, agents }: Config = config;
+  const { auth, http, limits, servers, failover, agents, lease }: Config = config;
   return {
     auth: {
       jwtSecret,
@@ -124,6 +124,7 @@ function settingsOf({ config, jwtSecret }: Core): ApiSettings {
       loginPerAccountPerMinute: limits.loginPerAccountPerMinute,
       loginPerIpPerMinute: limits.loginPerIpPerMinute,
     },
+    lease,
     servers: {
       acceptEula: servers.acceptEula,
       allowPrivateUrls: servers.allowPrivateUrls,

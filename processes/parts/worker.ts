@@ -144,7 +144,17 @@ async function createWorkers(
     reachBudgetMs: config.agents.reachBudgetMs,
     stopping: core.shutdown.signal,
   });
-  const reconcileDeps = { db, bus, gateway, openToken, operations, sendNow, logger, temporal: workflows };
+  const reconcileDeps = {
+    db,
+    bus,
+    gateway,
+    openToken,
+    leaseTtlMs: config.lease.ttlMs,
+    operations,
+    sendNow,
+    logger,
+    temporal: workflows,
+  };
   const health = createHealthActivities({
     db,
     bus,

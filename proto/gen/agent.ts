@@ -494,7 +494,14 @@ export interface ServerState {
   /** Where the last run's console ends, in bytes. */
   consoleOffset: number;
   /** Set with CRASHED. */
-  cause: CrashCause | undefined;
+  cause:
+    | CrashCause
+    | undefined;
+  /**
+   * What of ours ended the last run, or is ending it: `stop`, `kill`, `lease` (its guard, because the agent's lease was
+   * over). Not set while nothing does, nor for a run that ended by itself.
+   */
+  endCause?: string | undefined;
 }
 
 /** What ended a server, as far as its exit code, its console and its crash report tell. */
@@ -4413,6 +4420,7 @@ function createBaseServerState(): ServerState {
     opSeq: 0,
     consoleOffset: 0,
     cause: undefined,
+    endCause: undefined,
   };
 }
 
@@ -4459,6 +4467,9 @@ export const ServerState: MessageFns<ServerState> = {
     }
     if (message.cause !== undefined) {
       CrashCause.encode(message.cause, writer.uint32(114).fork()).join();
+    }
+    if (message.endCause !== undefined) {
+      writer.uint32(122).string(message.endCause);
     }
     return writer;
   },
@@ -4586,6 +4597,14 @@ export const ServerState: MessageFns<ServerState> = {
             }
 
             message.cause = CrashCause.decode(reader, reader.uint32());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.endCause = reader.string();
             continue;
           }
         }

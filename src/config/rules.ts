@@ -67,7 +67,17 @@ const always: readonly Rule[] = [
   },
 ];
 
+/** How long an agent's guard may take over a server whose lease is over (agent/server/guard.ts), and a second more. */
+const GUARD_STOP_MS = 35_000;
+
 const inProduction: readonly Rule[] = [
+  {
+    about: ['LEASE_STOP_BUDGET'],
+    check: ({ lease }) =>
+      lease.stopBudgetMs < GUARD_STOP_MS
+        ? `LEASE_STOP_BUDGET must be at least ${GUARD_STOP_MS / 1000}s in production: a guard may need that long`
+        : undefined,
+  },
   {
     about: ['JWT_SECRET'],
     check: ({ auth: { jwtSecret } }) => {

@@ -242,9 +242,8 @@ export const table = {
       'manual',
       'never',
     )('FAILOVER_POLICY_DEFAULT', {
-      default: 'auto',
-      defaultText: '`auto`; under `npm start` with fewer than two agents `never`',
-      about: 'Failover policy of servers that name none.',
+      default: 'never',
+      about: 'Failover policy of servers that name none. Any other than `never` puts them under a lease.',
     }),
   },
   lease: {

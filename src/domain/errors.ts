@@ -89,6 +89,7 @@ export const ERRORS = {
   'console-busy': facts(503, 'The server does not read its console', 'UNAVAILABLE', true),
   'java-missing': facts(409, 'The agent has no Java that can run this server', 'FAILED_PRECONDITION'),
   'port-in-use': facts(409, 'The port is taken on the host', 'FAILED_PRECONDITION'),
+  'lease-frozen': facts(409, 'The agent’s lease is frozen', 'FAILED_PRECONDITION'),
   'no-lease': facts(503, 'The agent has no lease to run this server under', 'FAILED_PRECONDITION', true),
   'start-failed': facts(500, 'The server ended before it was ready', 'ABORTED'),
   'start-timeout': facts(504, 'The server did not become ready in time', 'ABORTED'),

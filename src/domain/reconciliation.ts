@@ -16,6 +16,8 @@ export interface ObservedServer {
   process: 'stopped' | 'starting' | 'running' | 'stopping' | 'crashed';
   /** Null: nobody saw it end, e.g. the host went down. */
   exitCode: number | null;
+  /** Its guard ended it because its agent's lease was over; `back` = its agent may run it again. */
+  lease?: 'over' | 'back' | undefined;
 }
 
 export interface Correction {
@@ -45,8 +47,19 @@ export function correctionFor(believed: BelievedServer, observed: ObservedServer
       return null;
     case 'stopped':
     case 'crashed':
+      if (observed.lease !== undefined) return afterLease(believed, observed.lease);
       return believedAlive ? endOf(believed, observed) : null;
   }
+}
+
+/** No crash, and nobody's wish: it is started again once it may run. One in `error` has failed since, and stays down. */
+function afterLease(believed: BelievedServer, lease: 'over' | 'back'): Correction | null {
+  if (believed.status === 'error') return null;
+  const startable = believed.installed && believed.accept_eula && lease === 'back';
+  if (believed.desired_state === 'running' && startable) {
+    return correct('server.start', 'The lease that ended it has been renewed');
+  }
+  return believed.status === 'stopped' ? null : correct('server.stop', 'The lease of its agent was over');
 }
 
 function endOf(believed: BelievedServer, observed: ObservedServer): Correction {

@@ -61,6 +61,8 @@ export interface ApiSettings {
     loginPerAccountPerMinute: number;
     loginPerIpPerMinute: number;
   };
+  /** What an agent is granted, and how often it asks. */
+  lease: { ttlMs: number; renewMs: number };
   servers: {
     /** The operator's own acceptance, for creates that don't say. */
     acceptEula: boolean;

@@ -66,7 +66,14 @@ export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
     paths,
     components: {
       schemas: Object.fromEntries(Object.entries(schemas).sort(([a], [b]) => a.localeCompare(b, 'en'))),
-      securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } },
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+        agentToken: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'The token of the agent that the request names, as its registration answered it',
+        },
+      },
     },
   };
 }
@@ -79,7 +86,7 @@ function describeRoute(route: Route, schemas: Components) {
     summary: route.summary,
     ...(route.description !== undefined && { description: route.description }),
     'x-rule': route.rule,
-    security: route.rule === 'anyone' ? [] : [{ bearer: [] }],
+    security: securityOf(route),
     parameters: [
       ...parametersOf(route.params, 'path', schemas),
       ...parametersOf(route.query, 'query', schemas),
@@ -90,6 +97,11 @@ function describeRoute(route: Route, schemas: Components) {
     }),
     responses: { ...successOf(route, schemas), ...failuresOf(route) },
   };
+}
+
+function securityOf({ rule }: Route): Record<string, never[]>[] {
+  if (rule === 'anyone') return [];
+  return rule === 'agent' ? [{ agentToken: [] }] : [{ bearer: [] }];
 }
 
 /** An empty body is read as `{}`. */

@@ -1,4 +1,5 @@
 import { agentRoutes } from './agents/routes.js';
+import { leaseRoutes } from './agents/lease.js';
 import { authRoutes } from './auth/routes.js';
 import { operationRoutes } from './operations/routes.js';
 import type { Route } from './route.js';
@@ -9,6 +10,7 @@ import { systemRoutes } from './system/routes.js';
 export const ROUTES: readonly Route[] = [
   ...authRoutes,
   ...agentRoutes,
+  ...leaseRoutes,
   ...serverRoutes,
   ...operationRoutes,
   ...systemRoutes,

@@ -56,6 +56,7 @@ export interface TestApi {
 export interface TestApiOptions {
   auth?: Partial<ApiSettings['auth']>;
   limits?: Partial<ApiSettings['limits']>;
+  lease?: Partial<ApiSettings['lease']>;
   servers?: Partial<ApiSettings['servers']>;
   corsOrigins?: string[];
   deps?: Partial<Omit<ApiDeps, 'settings' | 'db'>>;
@@ -97,6 +98,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       },
       corsOrigins: options.corsOrigins ?? ['http://localhost:1420'],
       limits: { loginPerAccountPerMinute: 1_000, loginPerIpPerMinute: 1_000, ...options.limits },
+      lease: { ttlMs: 180_000, renewMs: 15_000, ...options.lease },
       servers: {
         acceptEula: false,
         allowPrivateUrls: true,

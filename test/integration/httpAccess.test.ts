@@ -101,6 +101,20 @@ describe('who may do what', function () {
     }
   });
 
+  it('an agent’s own routes refuse every person', async () => {
+    const routes = ROUTES.filter(({ rule }) => rule === 'agent');
+    expect(routes.map(({ method, path }) => `${method} ${path}`)).to.deep.equal(['POST /api/v1/agent/lease']);
+    const { agent_id } = await buildAgent(api.db, { token: null });
+    for (const { method, path } of routes) {
+      for (const who of everyone.slice(1)) {
+        const answer = await person(who).send(`${method} ${path.replace('/api/v1', '')}`, {
+          body: { agent_id },
+        });
+        expect([answer.status, valueAt(answer, 'code')], who).to.deep.equal([401, 'unauthenticated']);
+      }
+    }
+  });
+
   it('every admin route refuses everyone else', async () => {
     const admins = ROUTES.filter(({ rule }) => rule === 'admin');
     expect(admins.length).to.be.at.least(4);

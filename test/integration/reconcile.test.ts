@@ -39,7 +39,8 @@ describe('reconciling an agent', () => {
     const dispatcher = new Dispatcher({ db, bus, logger, temporal, eager: false, pollMs: 1_000 });
     const operations = createOperations({ db, bus, dispatcher, temporal, logger });
     const sendNow = (ids: readonly string[]) => dispatcher.sendNow(ids);
-    deps = { db, bus, gateway, operations, temporal, sendNow, logger, openToken: sealed => sealed };
+    const openToken = (sealed: string) => sealed;
+    deps = { db, bus, gateway, operations, temporal, sendNow, logger, openToken, leaseTtlMs: 180_000 };
   });
   after(async () => {
     await gateway.close();

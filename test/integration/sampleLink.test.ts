@@ -64,6 +64,7 @@ describe('samples of an agent', function () {
       logger,
       openToken,
       hungAfterMs: 60_000,
+      leaseTtlMs: 180_000,
       stopping,
     };
   });

@@ -172,6 +172,13 @@ describe('guard', function () {
       expect(await exitOf(run)).to.equal(undefined);
     });
 
+    it('that is over before the start starts nothing', async () => {
+      await lease(now() - 10, now() - 1);
+      const { run, exited } = await guard(WILLING);
+      expect(await exited).to.equal(76);
+      expect(await jvmOf(run)).to.equal(undefined);
+    });
+
     it('when over asks a willing server to stop', async () => {
       const { run, exited } = await playing(WILLING);
       await lease(now(), now() + 2);

@@ -115,6 +115,11 @@ describe('config', () => {
         .and.include('TEMPORAL_ADDRESS');
     });
 
+    it('leaves guards the time that they may need', () => {
+      expect(problemsOf({ ...production, LEASE_STOP_BUDGET: '34s' })).to.have.length(1);
+      expect(problemsOf({ ...production, LEASE_STOP_BUDGET: '35s' })).to.deep.equal([]);
+    });
+
     for (const [what, env] of Object.entries({
       'a short JWT_SECRET': { JWT_SECRET: 'x7Kq' },
       'a JWT_SECRET of one repeated character': { JWT_SECRET: 'a'.repeat(64) },

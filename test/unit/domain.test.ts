@@ -59,6 +59,27 @@ describe('reconciliation', () => {
     crashes: 0,
   };
 
+  it('takes an end by the lease for neither a crash nor a wish, and starts again what may run again', () => {
+    for (const [process, exitCode] of [
+      ['stopped', 0],
+      ['stopped', 137],
+      ['stopped', null],
+    ] as const) {
+      const over = { process, exitCode, lease: 'over' } as const;
+      const back = { ...over, lease: 'back' } as const;
+      const noted = correctionFor(believed, over);
+      expect(noted).to.include({ kind: 'server.stop', isCrash: false });
+      expect(noted?.desiredState).to.equal(undefined);
+      const down: BelievedServer = { ...believed, status: 'stopped' };
+      expect(correctionFor(down, over), 'noted already').to.equal(null);
+      for (const server of [believed, down, { ...down, auto_restart: false, crashes: CRASH_BUDGET }])
+        expect(correctionFor(server, back)).to.include({ kind: 'server.start', isCrash: false });
+      expect(correctionFor({ ...down, desired_state: 'stopped' }, back)).to.equal(null);
+      expect(correctionFor({ ...down, status: 'error' }, back)).to.equal(null);
+      expect(correctionFor({ ...down, accept_eula: false }, back)).to.equal(null);
+    }
+  });
+
   it('leaves alone what agrees', () => {
     expect(correctionFor(believed, { process: 'running', exitCode: null })).to.equal(null);
     const stopped: BelievedServer = { ...believed, status: 'stopped', desired_state: 'stopped' };

@@ -29,7 +29,7 @@ export function defineServers(sequelize: Sequelize) {
         installed: required(DataTypes.BOOLEAN, false),
         java_version: optional(DataTypes.INTEGER),
         accept_eula: required(DataTypes.BOOLEAN, false),
-        failover_policy: required(DataTypes.TEXT, 'auto'),
+        failover_policy: required(DataTypes.TEXT, 'never'),
         failover_empty_world: required(DataTypes.BOOLEAN, false),
         jar_url: optional(DataTypes.TEXT),
         jar_sha256: optional(DataTypes.CHAR(64)),

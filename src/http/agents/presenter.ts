@@ -1,8 +1,10 @@
 import type { AgentHistoryPoint } from '#src/db/metricsHistory.js';
-import type { AgentRow } from '#src/db/types.js';
+import { canLease } from '#src/domain/leases.js';
+import type { ApiSettings } from '../deps.js';
+import type { ListedAgent } from './queries.js';
 
 /** Never the token: it is shown once, by the answer that makes it. */
-export function presentAgent(agent: AgentRow) {
+export function presentAgent(agent: ListedAgent, { lease }: Pick<ApiSettings, 'lease'>) {
   return {
     id: agent.id,
     agent_id: agent.agent_id,
@@ -25,6 +27,7 @@ export function presentAgent(agent: AgentRow) {
     zone: agent.zone,
     labels: agent.labels,
     capabilities: agent.capabilities,
+    lease: canLease(agent.capabilities) ? presentLease(agent, lease.ttlMs) : null,
     maintenance_until: agent.maintenance_until?.toISOString() ?? null,
     cordoned: agent.cordoned,
     quarantined: agent.quarantined,
@@ -44,5 +47,15 @@ export function presentHistoryPoint(point: AgentHistoryPoint) {
     disk_used: point.disk_used,
     network_sent: point.network_sent,
     network_recv: point.network_received,
+  };
+}
+
+function presentLease(agent: ListedAgent, ttlMs: number) {
+  return {
+    seq: agent.lease_seq,
+    renewed_at: agent.lease_renewed_at?.toISOString() ?? null,
+    frozen: agent.lease_frozen,
+    ttl_ms: ttlMs,
+    servers: agent.leasable_servers,
   };
 }

@@ -8,8 +8,15 @@ import type { Page } from '../paging.js';
 import { columnsOf, orderBy, SqlFilter } from '../sql.js';
 import type { AgentCreation, AgentInput, AgentListQuery } from './schema.js';
 
+/** An agent with what its presentation needs of its servers. */
+export interface ListedAgent extends AgentRow {
+  /** Servers that live under its lease, if it can lease. */
+  leasable_servers: number;
+}
+
 /** An inet without its prefix length, as people wrote it. */
-const COLUMNS = 'a.*, host(a.ip_address) AS ip_address';
+const COLUMNS = `a.*, host(a.ip_address) AS ip_address,
+  (SELECT count(*)::int FROM servers s WHERE s.agent_id = a.id AND s.failover_policy <> 'never') AS leasable_servers`;
 
 type AgentSettings = Pick<
   AgentRow,
@@ -31,7 +38,7 @@ export async function listAgents(db: Database, query: AgentListQuery, page: Page
   const total = await row<{ n: number }>(db, `SELECT count(*)::int AS n FROM agents a WHERE ${filter.sql}`, {
     bind: [...filter.bind],
   });
-  const found = await rows<AgentRow>(
+  const found = await rows<ListedAgent>(
     db,
     `SELECT ${COLUMNS} FROM agents a WHERE ${filter.sql} ${orderBy(query.sort, 'a')}
      LIMIT ${filter.value(page.limit)} OFFSET ${filter.value(page.offset)}`,
@@ -40,8 +47,8 @@ export async function listAgents(db: Database, query: AgentListQuery, page: Page
   return { rows: found, total: total?.n ?? 0 };
 }
 
-export async function findAgent(db: Database, id: string): Promise<AgentRow> {
-  const found = await row<AgentRow>(db, `SELECT ${COLUMNS} FROM agents a WHERE id = $1`, { bind: [id] });
+export async function findAgent(db: Database, id: string): Promise<ListedAgent> {
+  const found = await row<ListedAgent>(db, `SELECT ${COLUMNS} FROM agents a WHERE id = $1`, { bind: [id] });
   if (!found) throw new AppError('not-found', { detail: 'There is no such agent' });
   return found;
 }
@@ -51,7 +58,7 @@ export async function insertAgent(
   db: Database,
   agent: AgentCreation,
   sealedToken: string,
-): Promise<AgentRow> {
+): Promise<ListedAgent> {
   const settings = consistent({
     hostname: agent.hostname,
     ip_address: agent.ip_address,
@@ -79,7 +86,7 @@ export async function insertAgent(
 }
 
 /** Partial; the row's lock keeps two changes from undoing one another. */
-export async function updateAgent(db: Database, id: string, input: AgentInput): Promise<AgentRow> {
+export async function updateAgent(db: Database, id: string, input: AgentInput): Promise<ListedAgent> {
   await inTransaction(db, async transaction => {
     const current = await row<AgentRow>(
       db,

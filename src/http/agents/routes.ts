@@ -23,10 +23,11 @@ const list = defineRoute({
   auth: signedIn,
   query: schema.list,
   success: { status: 200, schema: schema.agents, headers: LIST_HEADERS },
-  async handler({ query, url }, { db }) {
+  async handler({ query, url }, { db, settings }) {
     const page = readPage(query, UNPAGED_SIZE);
     const found = await listAgents(db, query, page);
-    return { body: found.rows.map(presentAgent), headers: pageHeaders(url, page, found.total) };
+    const body = found.rows.map(agent => presentAgent(agent, settings));
+    return { body, headers: pageHeaders(url, page, found.total) };
   },
 });
 
@@ -52,11 +53,11 @@ const create = defineRoute({
   body: schema.creation,
   success: { status: 201, schema: schema.createdAgent, headers: { Location: 'The agent' } },
   errors: ['agent-exists'],
-  async handler({ body }, { db, sealToken }) {
+  async handler({ body }, { db, sealToken, settings }) {
     const token = newToken();
     const agent = await insertAgent(db, body, sealToken(token));
     return {
-      body: { ...presentAgent(agent), agent_token: token },
+      body: { ...presentAgent(agent, settings), agent_token: token },
       headers: { Location: `${BASE}/agents/${agent.id}` },
     };
   },
@@ -72,7 +73,9 @@ const get = defineRoute({
   params: idParams,
   success: { status: 200, schema: schema.agent },
   errors: ['not-found'],
-  handler: async ({ params }, { db }) => ({ body: presentAgent(await findAgent(db, params.id)) }),
+  async handler({ params }, { db, settings }) {
+    return { body: presentAgent(await findAgent(db, params.id), settings) };
+  },
 });
 
 const put = defineRoute({
@@ -87,11 +90,11 @@ const put = defineRoute({
   body: schema.change,
   success: { status: 200, schema: schema.agent },
   errors: ['not-found'],
-  async handler({ params, body }, { db, gateway }) {
+  async handler({ params, body }, { db, gateway, settings }) {
     const agent = await updateAgent(db, params.id, body);
     // The next call dials what the row says now.
     gateway.forget(agent.id);
-    return { body: presentAgent(agent) };
+    return { body: presentAgent(agent, settings) };
   },
 });
 

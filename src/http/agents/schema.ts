@@ -1,6 +1,7 @@
 import Joi from 'joi';
 import { AGENT_STATUSES, TLS_MODES, type AgentStatus, type TlsMode } from '#src/db/types.js';
 import { anyText, boolean, integer, line, named, port, readOnly, time, uuid } from '../fields.js';
+import { leaseOfAgent } from './leaseSchema.js';
 import { listQuery, sortField, type PageQuery } from '../paging.js';
 
 const agentId = () =>
@@ -74,6 +75,7 @@ export const change = Joi.object<AgentInput>({
     'disk_total',
     'last_seen',
     'capabilities',
+    'lease',
     'maintenance_until',
     'cordoned',
     'quarantined',
@@ -120,6 +122,7 @@ const view = {
   zone: anyText().allow(null).required(),
   labels: Joi.object().pattern(Joi.string(), anyText()).required(),
   capabilities: Joi.any().required().description('What the agent can do; null until it has said hello'),
+  lease: leaseOfAgent,
   maintenance_until: time().allow(null).required(),
   cordoned: boolean().required(),
   quarantined: boolean().required(),
