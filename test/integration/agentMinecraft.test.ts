@@ -204,7 +204,7 @@ describe('agent with a real Minecraft server', function () {
   });
 
   it('is seen to have no memory for its heap', async () => {
-    const tooBig = { memoryMinMb: 900_000_000, memoryMaxMb: 900_000_000 };
+    const tooBig = { memoryMinMb: 900_000_000, memoryMaxMb: 900_000_000, javaArgs: [] };
     const end = await driver.run(driver.request({ $case: 'start', start: start(tooBig) }));
     expect(end).to.include({ state: WorkState.FAILED, errorCode: 'start-failed' });
     expect(end.server?.cause?.code).to.equal('out-of-memory');
