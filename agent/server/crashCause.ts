@@ -14,7 +14,7 @@ export interface Ending {
   readonly lines: readonly string[];
 }
 
-export type CrashCode =
+type CrashCode =
   'out-of-memory' | 'killed' | 'jvm-crash' | 'watchdog' | 'crash-report' | 'signal' | 'exit-code' | 'unseen';
 
 export interface Finding {

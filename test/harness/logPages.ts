@@ -1,7 +1,7 @@
 import type { LogEntryView } from '#src/contracts/logEntry.js';
 import type { ClusterUser } from './clusterUser.js';
 
-export const PAGE_LINES = 1_000;
+const PAGE_LINES = 1_000;
 
 /** One page of `GET /servers/:id/logs`, newest first. */
 export async function readPage(
