@@ -170,16 +170,16 @@ describe('the cause of a crash', () => {
 
   it('comes with lines that tell of it: few, short, without colours, stack frames and blanks', () => {
     const chatter = Array.from({ length: 100 }, (_, n) => info(`chatter ${n}`));
-    const { evidence } = found(cause(1, [...chatter, ...CRASH, '', ...LEAVING, ...chatter]));
+    const { evidence } = certain(cause(1, [...chatter, ...CRASH, '', ...LEAVING, ...chatter]));
     expect(evidence).to.have.lengthOf(20).and.to.include.members([CRASH[0], CRASH[1], CRASH[4]]);
     expect(evidence.join('\n')).to.not.include('\tat ').and.to.not.include('3 more');
 
     const coloured = `${ESCAPE}[31;1m${error('x'.repeat(900))}${ESCAPE}[m`;
-    const [line = ''] = found(cause(1, [coloured])).evidence;
+    const [line = ''] = certain(cause(1, [coloured])).evidence;
     expect(line.length).to.equal(500);
     expect(line).to.not.include(ESCAPE);
-    expect(found(cause(134, JVM_CRASH)).evidence).to.deep.equal(JVM_CRASH.filter(text => text !== '#'));
-    expect(found(cause(1, [`${HEAP} ${'x'.repeat(5_000)}`])).detail.length).to.be.at.most(500);
+    expect(certain(cause(134, JVM_CRASH)).evidence).to.deep.equal(JVM_CRASH.filter(text => text !== '#'));
+    expect(certain(cause(1, [`${HEAP} ${'x'.repeat(5_000)}`])).detail.length).to.be.at.most(500);
   });
 });
 
@@ -263,7 +263,7 @@ describe('a post-mortem', () => {
   });
 });
 
-function found(finding: Finding | undefined): Finding {
+function certain(finding: Finding | undefined): Finding {
   if (finding === undefined) throw new Error('no cause was found');
   return finding;
 }
