@@ -99,6 +99,15 @@ export async function networkBytes(): Promise<{ sent: number; received: number }
   return { sent, received };
 }
 
+/** Processes that the kernel has killed for want of memory since boot, anywhere on the host; 0 where it does not say. */
+export function oomKills(): number {
+  try {
+    return Number(/^oom_kill (\d+)$/m.exec(readFileSync('/proc/vmstat', 'latin1'))?.[1] ?? 0);
+  } catch {
+    return 0; // some containers hide it
+  }
+}
+
 const LISTEN = '0A';
 
 /** TCP ports that someone listens on, ascending. */

@@ -21,7 +21,8 @@ export interface EventDeps {
 }
 
 const BATCH_BYTES = 256 * 1024;
-const BATCH_STATES = 500;
+/** Of a crash with all its evidence: 30 KiB each. */
+const BATCH_STATES = 100;
 /** Of one server each; some 100 bytes. */
 const BATCH_SERVER_SAMPLES = 1_000;
 /** A batch goes out at once, and the next one not before this: single lines are quick, floods come in lumps. */

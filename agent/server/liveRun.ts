@@ -3,6 +3,8 @@ import type { Logger } from 'pino';
 import { bootId } from '../system.js';
 import { readConsole } from './console.js';
 import type { Guard } from './guard.js';
+import { OomWatch } from './oomWatch.js';
+import { findCause } from './postMortem.js';
 import { isAlive, signalProcess } from './process.js';
 import { saysReady } from './readiness.js';
 import type { GuardedProcess, Run } from './run.js';
@@ -12,6 +14,11 @@ const EXIT_RECORD_GRACE_MS = 3_000;
 /** Between the start of the guard and the note of its JVM; a guard that needs longer is not coming. */
 const LAUNCH_GRACE_SECONDS = 5;
 const SCAN_BYTES = 256 * 1024;
+
+/** Why nobody saw a run end. */
+export const NEVER_STARTED = 'its guard did not start it';
+const HOST_WENT_DOWN = 'its host went down';
+const GUARD_KILLED = 'its guard was killed, and the kernel killed it for that';
 
 /**
  * The run that goes on, with all that is known of it only while it does. One object a run, never reused: what one run's
@@ -24,10 +31,13 @@ export class LiveRun {
   #scanned: number;
   #deadSinceMs = 0;
   #watcher: FSWatcher | undefined;
+  readonly #oom = new OomWatch();
 
   /** `onNews` is called for everything that happens in the run's folder, with the file's name. */
   constructor(
     readonly run: Run,
+    /** The server's own. */
+    private readonly folder: string,
     private readonly log: Logger,
     onNews: (name: string | null) => void,
   ) {
@@ -68,6 +78,13 @@ export class LiveRun {
     return signal === 'SIGKILL' && this.guard !== undefined && this.guard.kill();
   }
 
+  /** It is gone, and nothing tells how. */
+  endUnseen(unseen: string, exitCode?: number): Promise<void> {
+    const { run, folder, log } = this;
+    const ending = { exitCode, unseen, oomKilled: false };
+    return run.end(exitCode, () => findCause(run, folder, ending, log));
+  }
+
   close(): void {
     this.#watcher?.close();
   }
@@ -76,10 +93,12 @@ export class LiveRun {
   async #lookForLaunch(): Promise<void> {
     const refused = this.guardExit !== undefined;
     const lost = this.guard === undefined && this.run.ageSeconds > LAUNCH_GRACE_SECONDS;
-    if (refused || lost || this.run.bootId !== bootId()) await this.run.end(undefined);
+    if (refused || lost) await this.endUnseen(NEVER_STARTED);
+    else if (this.run.bootId !== bootId()) await this.endUnseen(HOST_WENT_DOWN);
   }
 
   async #lookAtPlaying({ jvm, guard }: GuardedProcess): Promise<void> {
+    this.#oom.look();
     if (this.run.readyAtMs === 0) await this.#scanForReady();
     await this.run.noteLeaseEnd();
     // The kernel kills the JVM when its guard dies; but a guard that died between fork and prctl left it without that.
@@ -88,17 +107,24 @@ export class LiveRun {
 
   async #lookForExit({ guard, jvm }: GuardedProcess): Promise<void> {
     const exitCode = await this.run.readExit();
-    if (exitCode !== undefined) {
-      // A server may become ready and end between two looks.
-      if (this.run.readyAtMs === 0) await this.#scanForReady();
-      return this.run.end(exitCode);
-    }
-    if (jvm.bootId !== bootId()) return this.run.end(undefined);
+    if (exitCode !== undefined) return this.#end(exitCode);
+    if (jvm.bootId !== bootId()) return this.endUnseen(HOST_WENT_DOWN);
     this.#deadSinceMs ||= performance.now();
     const mayStillWrite = isAlive(guard) && performance.now() - this.#deadSinceMs < EXIT_RECORD_GRACE_MS;
     if (mayStillWrite) return undefined;
     // The guard wrote and ended between our two questions, or it was killed, and the kernel killed the JVM for it.
-    return this.run.end((await this.run.readExit()) ?? 137);
+    const late = await this.run.readExit();
+    return late === undefined ? this.endUnseen(GUARD_KILLED, 137) : this.#end(late);
+  }
+
+  async #end(exitCode: number): Promise<void> {
+    const { run, folder, log } = this;
+    // A server may become ready and end between two looks.
+    if (run.readyAtMs === 0) await this.#scanForReady();
+    // A host that goes down ends everything by signals: nobody's will about this server.
+    const unseen = run.bootId !== bootId() && exitCode > 128 ? HOST_WENT_DOWN : undefined;
+    const ending = { exitCode, unseen, oomKilled: this.#oom.hasKilled() };
+    return run.end(exitCode, () => findCause(run, folder, ending, log));
   }
 
   async #scanForReady(): Promise<void> {

@@ -25,8 +25,12 @@ const THREADED =
 const PAPER = /^\[\d{2}:\d{2}:\d{2} ([A-Z]+)\]: ?(.*)$/;
 const ANCIENT = /^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2} \[([A-Z]+)\] (.*)$/;
 
+export function withoutColours(line: string): string {
+  return line.replace(ANSI_COLOUR, '');
+}
+
 export function parseLogLine(raw: string): LogLine {
-  const line = raw.replace(ANSI_COLOUR, '');
+  const line = withoutColours(raw);
   const threaded = THREADED.exec(line);
   if (threaded) return prefixed(threaded[2], threaded[1], threaded[3]);
   const paper = PAPER.exec(line);

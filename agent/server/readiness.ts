@@ -39,6 +39,11 @@ export function failureNamedBy(line: string): Code | undefined {
 
 const DETAIL_MAX = 500;
 
+/** False for blank lines, stack frames and the empty comment lines of a JVM's last words. */
+export function saysSomething(message: string): boolean {
+  return !/^(?:#?$|at |\.\.\. \d+ (?:more|common))/.test(message.trim());
+}
+
 /**
  * One sentence of at most 500 characters on why a server ended before it was ready: its exit code and the last lines
  * that mean something, without stack frames.
@@ -47,7 +52,7 @@ export function describeFailure(exitCode: number | undefined, lines: readonly st
   const code = exitCode === undefined ? 'ended' : `ended with exit code ${exitCode}`;
   const telling = lines
     .map(line => parseLogLine(line).message.trim())
-    .filter(message => message !== '' && !/^(at |\.\.\. \d+ more)/.test(message))
+    .filter(saysSomething)
     .slice(-6);
   let detail = '';
   for (const message of telling.toReversed()) {

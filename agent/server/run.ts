@@ -1,7 +1,10 @@
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { CrashCause } from '#proto/gen/agent.js';
 import { isMissing } from '../errors.js';
 import {
+  isJsonRecord,
+  type JsonRecord,
   numberOf,
   parseJsonRecord,
   readTextIfThere,
@@ -10,6 +13,7 @@ import {
   writeFileDurably,
 } from '../files.js';
 import { bootId as thisBoot, bootSeconds } from '../system.js';
+import { causeOf } from './crashCause.js';
 import type { ProcessIdentity } from './process.js';
 
 /** What ended a run; one that ends without any of these ended by itself. */
@@ -29,6 +33,8 @@ export class Run {
   stopCause: StopCause | undefined;
   endedAtMs = 0;
   exitCode: number | undefined;
+  /** Why it ended; undefined while it goes on, and when somebody wanted it to end. */
+  crash: CrashCause | undefined;
   /** Console bytes before this offset are gone for good. */
   droppedBefore = 0;
 
@@ -70,6 +76,7 @@ export class Run {
     if (cause === 'stop' || cause === 'kill' || cause === 'lease') run.stopCause = cause;
     run.endedAtMs = numberOf(record, 'ended_at_ms') ?? 0;
     run.exitCode = numberOf(record, 'exit_code');
+    if (run.ended && run.stopCause === undefined) run.crash = decodeCrash(record['crash'], run.exitCode);
     run.droppedBefore = numberOf(record, 'dropped_before') ?? 0;
     return run;
   }
@@ -125,6 +132,7 @@ export class Run {
       stop_cause: this.stopCause,
       ended_at_ms: this.endedAtMs,
       exit_code: this.exitCode,
+      crash: this.crash && encodeCrash(this.crash),
       dropped_before: this.droppedBefore,
     };
     await writeFileDurably(join(this.folder, 'run.json'), JSON.stringify(record));
@@ -137,9 +145,13 @@ export class Run {
     await this.save();
   }
 
-  /** The process is gone. */
-  async end(exitCode: number | undefined): Promise<void> {
+  /**
+   * The process is gone. A lease that ended it is a cause of ours, and its name is in the folder; a cause that is not
+   * ours is looked for before the end is written down, so that nobody hears of a crash without it.
+   */
+  async end(exitCode: number | undefined, findCause: () => Promise<CrashCause | undefined>): Promise<void> {
     if (this.stopCause === undefined && (await this.#endedByLease())) this.stopCause = 'lease';
+    this.crash = this.stopCause === undefined ? await findCause() : undefined;
     this.exitCode = exitCode;
     this.endedAtMs = Date.now();
     await this.save();
@@ -148,6 +160,7 @@ export class Run {
   /** It was taken for ended, and is not. */
   async reopen(): Promise<void> {
     this.exitCode = undefined;
+    this.crash = undefined;
     this.endedAtMs = 0;
     await this.save();
   }
@@ -183,4 +196,23 @@ export class Run {
       throw error;
     }
   }
+}
+
+function encodeCrash({ code, detail, evidence, reportPath }: CrashCause): JsonRecord {
+  return { code, detail, evidence, report_path: reportPath };
+}
+
+/** What was found out at its end. Agents before this one wrote none down: then the exit code has to do. */
+function decodeCrash(record: unknown, exitCode: number | undefined): CrashCause | undefined {
+  if (!isJsonRecord(record)) {
+    const finding = causeOf({ exitCode, oomKilled: false, lines: [] });
+    return finding && { code: finding.code, detail: finding.detail, evidence: [], reportPath: '' };
+  }
+  const evidence: unknown = record['evidence'];
+  return {
+    code: textOf(record, 'code') ?? 'exit-code',
+    detail: textOf(record, 'detail') ?? '',
+    evidence: Array.isArray(evidence) ? evidence.filter(line => typeof line === 'string') : [],
+    reportPath: textOf(record, 'report_path') ?? '',
+  };
 }

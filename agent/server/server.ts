@@ -2,11 +2,11 @@ import { EventEmitter } from 'node:events';
 import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { ProcessState, ServerState } from '#proto/gen/agent.js';
+import { ProcessState, type ServerState } from '#proto/gen/agent.js';
 import type { Journal } from '../journal.js';
 import { type ServerFacts, loadFacts, saveFacts } from './facts.js';
 import { startGuard } from './guard.js';
-import { LiveRun } from './liveRun.js';
+import { LiveRun, NEVER_STARTED } from './liveRun.js';
 import type { ServerPaths } from './paths.js';
 import type { LockHolder, ProcessIdentity } from './process.js';
 import { trimConsoles } from './retention.js';
@@ -110,7 +110,7 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
       epoch,
       opSeq,
       consoleOffset: (await run?.consoleSize()) ?? 0,
-      cause: undefined,
+      cause: this.state === ProcessState.CRASHED ? run?.crash : undefined,
       endCause: run?.stopCause,
     };
   }
@@ -146,7 +146,7 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
         return this.look();
       });
     } catch (error) {
-      await run.end(undefined);
+      await live.endUnseen(NEVER_STARTED);
       throw error;
     } finally {
       await this.look();
@@ -274,7 +274,7 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
   }
 
   #watch(run: Run): LiveRun {
-    return new LiveRun(run, this.deps.log, name => {
+    return new LiveRun(run, this.paths.folder, this.deps.log, name => {
       this.emit('console');
       if (name !== 'console.log' || run.readyAtMs === 0) void this.look();
     });

@@ -19,7 +19,7 @@ export function stateOf(run: Run | undefined): ProcessState {
     if (run.stopCause !== undefined) return ProcessState.STOPPING;
     return run.readyAtMs > 0 ? ProcessState.RUNNING : ProcessState.STARTING;
   }
-  return run.stopCause !== undefined || run.exitCode === 0 ? ProcessState.STOPPED : ProcessState.CRASHED;
+  return run.stopCause !== undefined || run.crash === undefined ? ProcessState.STOPPED : ProcessState.CRASHED;
 }
 
 /** Why the server came into this state, for the journal. */
@@ -66,7 +66,7 @@ function endReason(cause: StopCause | undefined): string {
     case 'lease':
       return 'lease-expired';
     case undefined:
-      return 'exit'; // someone typed `stop` on the console
+      return 'exit'; // someone typed `stop` on the console, or the host told it to end
     default:
       return assertNever(cause);
   }

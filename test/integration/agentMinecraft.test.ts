@@ -104,6 +104,16 @@ describe('agent with a real Minecraft server', function () {
     return end.server;
   }
 
+  function crash(): Promise<ServerState> {
+    return waitFor(
+      async () => {
+        const state = await driver.state();
+        return state?.state === ProcessState.CRASHED ? state : undefined;
+      },
+      { what: 'the crash' },
+    );
+  }
+
   function said(server: ServerState, text: string): Promise<unknown> {
     const from = { runId: server.runId, offset: 0 };
     return hear(driver, { console: { [driver.serverId]: from } }, heard =>
@@ -175,14 +185,41 @@ describe('agent with a real Minecraft server', function () {
   it('is seen to crash', async () => {
     await boot();
     await driver.send('crash');
-    const crashed = await waitFor(
+    const crashed = await crash();
+    expect(crashed.exitCode).to.equal(1);
+    expect(crashed.cause).to.include({
+      code: 'crash-report',
+      detail: 'It crashed: Exception in server tick loop',
+    });
+    expect(crashed.cause?.reportPath).to.match(/^crash-reports\/crash-\d+-server\.txt$/);
+  });
+
+  it('is seen to be ended by a crash of its JVM, which leaves a report, too', async () => {
+    process.kill((await boot()).pid, 'SIGSEGV');
+    const { cause, exitCode } = await crash();
+    expect(exitCode).to.equal(134);
+    expect(cause?.code).to.equal('jvm-crash');
+    expect(cause?.detail).to.include('SIGSEGV');
+    expect(cause?.reportPath).to.match(/^hs_err_pid\d+\.log$/);
+  });
+
+  it('is seen to have no memory for its heap', async () => {
+    const tooBig = { memoryMinMb: 900_000_000, memoryMaxMb: 900_000_000, javaArgs: [] };
+    const end = await driver.run(driver.request({ $case: 'start', start: start(tooBig) }));
+    expect(end).to.include({ state: WorkState.FAILED, errorCode: 'start-failed' });
+    expect(end.server?.cause?.code).to.equal('out-of-memory');
+  });
+
+  it('has stopped, not crashed, when the host tells it to end', async () => {
+    process.kill((await boot()).pid, 'SIGTERM');
+    const stopped = await waitFor(
       async () => {
         const state = await driver.state();
-        return state?.state === ProcessState.CRASHED ? state : undefined;
+        return state?.state === ProcessState.STOPPED ? state : undefined;
       },
-      { what: 'the crash' },
+      { what: 'the end' },
     );
-    expect(crashed.exitCode).to.equal(1);
+    expect(stopped).to.include({ exitCode: 143, cause: undefined });
   });
 
   it('says so when its port is taken', async () => {

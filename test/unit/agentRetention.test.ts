@@ -24,7 +24,7 @@ describe('agent console retention', function () {
   async function run(number: number, mib: number, ended = true): Promise<Run> {
     const made = await Run.create(folder, number, `op-${number}/start`, 1);
     await writeFile(made.consolePath, LINE.repeat(mib * 1024));
-    if (ended) await made.end(0);
+    if (ended) await made.end(0, async () => undefined);
     return made;
   }
 
