@@ -136,23 +136,14 @@ async function readStream(
   signal: AbortSignal,
 ): Promise<boolean> {
   const { known, request } = await positionsOf(deps, agent, place);
-  const collector = new ConsoleCollector(deps, known);
   const ending = new AbortController();
+  const collector = new ConsoleCollector(deps, known, () => ending.abort());
   const stream = deps.gateway.streamEvents(
     agentAddress(agent, deps.openToken),
     { afterSeq: place.afterSeq, journalId: place.journalId, console: request, samples: undefined },
     { signal: AbortSignal.any([signal, ending.signal]) },
   );
-  let failure: unknown;
-  let settling = Promise.resolve();
-  const timer = setInterval(() => {
-    settling = settling
-      .then(() => collector.settle())
-      .catch(error => {
-        failure = error;
-        ending.abort();
-      });
-  }, SETTLE_MS);
+  const timer = setInterval(() => collector.settle(), SETTLE_MS);
   try {
     for await (const batch of stream) {
       await take(deps, agent, batch, place, collector);
@@ -160,11 +151,12 @@ async function readStream(
     }
     return false;
   } catch (error) {
-    throw failure ?? error;
+    await collector.room(); // rejects with what has ended the stream, where that was the storing
+    throw error;
   } finally {
     clearInterval(timer);
-    await settling;
     ending.abort();
+    await collector.close();
   }
 }
 
@@ -177,10 +169,11 @@ async function take(
 ): Promise<void> {
   place.journalId = batch.journalId;
   for (const { event, serverId, atMs } of batch.events) {
-    if (event?.$case === 'console') await collector.add(serverId, event.console, atMs);
+    if (event?.$case === 'console') collector.add(serverId, event.console, atMs);
     if (event?.$case === 'state') place.afterSeq = event.state.seq;
   }
   await reconcileAgent(deps, agent, serversWithNews(batch));
+  await collector.room();
 }
 
 /** What is stored of each console of an agent; of one that was never stored the agent is asked for all. */

@@ -17,6 +17,8 @@ export interface EventDeps {
 }
 
 const BATCH_BYTES = 256 * 1024;
+/** What one server gets into a batch: a flood waits for its next turn, the others are not behind all of it. */
+const TURN_BYTES = 64 * 1024;
 const BATCH_STATES = 500;
 /** A batch goes out at once, and the next one not before this: single lines are quick, floods come in lumps. */
 const BATCH_EVERY_MS = 50;
@@ -45,13 +47,13 @@ export async function streamEvents(
     await reader.seek(request.console);
     await out.write(batchOf(deps, []));
     while (!signal.aborted) {
-      const { events, bytes } = await reader.next();
+      const { events, more } = await reader.next();
       if (events.length === 0) {
         await reader.somethingNew(signal);
         continue;
       }
       await out.write(batchOf(deps, events));
-      if (bytes < BATCH_BYTES / 2) await pause(BATCH_EVERY_MS, undefined, { ref: false });
+      if (!more) await pause(BATCH_EVERY_MS, undefined, { ref: false });
     }
   } finally {
     reader.close();
@@ -100,19 +102,25 @@ export class EventReader {
     }
   }
 
-  /** State changes up to now, and before them console lines up to now, as far as the batch holds them. */
-  async next(): Promise<{ events: AgentEvent[]; bytes: number }> {
+  /**
+   * State changes up to now, and before them console lines up to now: one turn of each server that has some, as far as
+   * the batch holds them. `more`: there was too much for this batch.
+   */
+  async next(): Promise<{ events: AgentEvent[]; more: boolean }> {
     const states = this.deps.journal.after(this.seq, BATCH_STATES);
     const events: AgentEvent[] = [];
     let bytes = 0;
-    for (const id of this.#dirty) {
+    let more = states.length === BATCH_STATES;
+    for (const id of [...this.#dirty]) {
+      more ||= bytes >= BATCH_BYTES;
       if (bytes >= BATCH_BYTES) break;
-      // Out first and in again at the end: servers take turns until all are dry, and no news is lost while we read.
+      // Out first and in again at the end: servers take turns, and no news is lost while we read.
       this.#dirty.delete(id);
-      const chunk = await this.#nextChunk(id, BATCH_BYTES - bytes);
+      const chunk = await this.#nextChunk(id, TURN_BYTES);
       if (chunk === undefined) continue;
       events.push(chunk.event);
       bytes += chunk.bytes;
+      more ||= chunk.bytes > TURN_BYTES / 2;
       this.#dirty.add(id);
     }
     for (const entry of states) {

@@ -40,6 +40,7 @@ const FOREIGN_KEY_VIOLATION = '23503';
 
 /** Microseconds since 1970: exact in a double until the year 2255. */
 const PLACE = `(extract(epoch FROM "timestamp") * 1000000)::bigint`;
+const timeOf = (place: string) => `(timestamptz 'epoch' + ${place}::bigint * interval '1 microsecond')`;
 
 /**
  * Stores a piece exactly once: its rows come with the compare-and-set of the run's cursor, in one statement. Two
@@ -142,7 +143,6 @@ export async function readLogs(db: Database, serverId: string, query: LogQuery):
     bind.push(value);
     conditions.push(condition(`$${bind.length}`));
   };
-  const timeOf = (place: string) => `(timestamptz 'epoch' + ${place}::bigint * interval '1 microsecond')`;
   if (before !== undefined) where(place => `"timestamp" < ${timeOf(place)}`, before);
   if (after !== undefined) where(place => `"timestamp" > ${timeOf(place)}`, after);
   if (level !== undefined) where(value => `level = ${value}`, level);
@@ -159,6 +159,37 @@ export async function readLogs(db: Database, serverId: string, query: LogQuery):
     { bind },
   );
   return after === undefined ? found.reverse() : found;
+}
+
+/** Counting more than these is not worth the time. */
+const COUNTED_LINES_MAX = 100_000;
+
+export interface LogGap {
+  /** Place of the last line in it. */
+  end: number;
+  dropped: number;
+  /** Set when there are more than were counted. */
+  at_least?: true;
+}
+
+/** What lies between a place and the newest `keep` lines; null when no more than `unless` lines follow the place. */
+export async function findLogGap(
+  db: Database,
+  serverId: string,
+  { after, keep, unless }: { after: number; keep: number; unless: number },
+): Promise<LogGap | null> {
+  const following = `FROM logs WHERE server_id = $1 AND "timestamp" > ${timeOf('$2')}`;
+  const gap = await row<{ end: number; dropped: number }>(
+    db,
+    `SELECT ${PLACE} AS end,
+       (SELECT count(*) FROM (SELECT ${following} AND "timestamp" <= last."timestamp" LIMIT ${COUNTED_LINES_MAX + 1}) AS counted) AS dropped
+     FROM (SELECT "timestamp" ${following} ORDER BY "timestamp" DESC OFFSET $3 LIMIT 1) AS last
+     WHERE EXISTS (SELECT ${following} OFFSET $4 LIMIT 1)`,
+    { bind: [serverId, after, keep, unless] },
+  );
+  if (!gap) return null;
+  if (gap.dropped <= COUNTED_LINES_MAX) return gap;
+  return { end: gap.end, dropped: COUNTED_LINES_MAX, at_least: true };
 }
 
 export function viewLog(log: PlacedLog): LogEntryView {

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import {
+  findLogGap,
   readLogHeads,
   readLogs,
   readPositions,
@@ -65,6 +66,17 @@ describe('console storage', () => {
     expect(await messages({ after: first?.place ?? 0 })).to.deep.equal(['e']);
     const [last] = await readLogs(database.db, serverId, { limit: 1 });
     expect((await readLogHeads(database.db, [serverId])).get(serverId)).to.equal(last?.place);
+  });
+
+  it('tells what lies between a place and the newest lines', async () => {
+    await storeConsole(database.db, piece(0, 10, ['a', 'b', 'c', 'd', 'e', 'f']));
+    const [first] = await readLogs(database.db, serverId, { limit: 6 });
+    const gap = (unless: number) =>
+      findLogGap(database.db, serverId, { after: first?.place ?? 0, keep: 2, unless });
+    const found = await gap(4);
+    expect(found?.dropped).to.equal(3);
+    expect(await messages({ after: found?.end ?? 0 })).to.deep.equal(['e', 'f']);
+    expect(await gap(5)).to.equal(null);
   });
 
   it('finds text and levels, and takes wildcards for text', async () => {
