@@ -61,7 +61,9 @@ export async function streamEvents(
 }
 
 function batchOf({ journal, incarnation }: EventDeps, events: AgentEvent[]): EventBatch {
-  return { journalId: journal.id, events, sentAtMs: Date.now(), incarnation };
+  const now = new Date();
+  const utcOffsetMinutes = -now.getTimezoneOffset();
+  return { journalId: journal.id, events, sentAtMs: now.getTime(), incarnation, utcOffsetMinutes };
 }
 
 /** One reader's positions in the journal and in the consoles of all servers, or of one. */
@@ -127,7 +129,7 @@ export class EventReader {
       events.push(stateEvent(entry));
       this.seq = entry.seq;
     }
-    return { events, bytes };
+    return { events, more };
   }
 
   async somethingNew(signal: AbortSignal): Promise<void> {
