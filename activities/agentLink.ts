@@ -7,7 +7,7 @@ import { readPositions, type ConsolePosition } from '#src/db/consoleStorage.js';
 import { listAgents } from '#src/db/reconciliation.js';
 import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
-import { ConsoleCollector, StalePosition } from './consoleCollector.js';
+import { ConsoleCollector, readTimeOf, StalePosition } from './consoleCollector.js';
 import { greet } from './health.js';
 import { reconcileAgent, type ReconcileDeps } from './reconcile.js';
 
@@ -169,7 +169,7 @@ async function take(
 ): Promise<void> {
   place.journalId = batch.journalId;
   for (const { event, serverId, atMs } of batch.events) {
-    if (event?.$case === 'console') collector.add(serverId, event.console, atMs);
+    if (event?.$case === 'console') collector.add(serverId, event.console, readTimeOf(batch, atMs));
     if (event?.$case === 'state') place.afterSeq = event.state.seq;
   }
   await reconcileAgent(deps, agent, serversWithNews(batch));

@@ -1,8 +1,8 @@
-import type { ConsoleChunk } from '#proto/gen/agent.js';
+import type { ConsoleChunk, EventBatch } from '#proto/gen/agent.js';
 import type { Bus } from '#src/bus/bus.js';
 import { storeConsole, type ConsolePosition } from '#src/db/consoleStorage.js';
 import type { Database } from '#src/db/connect.js';
-import { joinEntries, mayGoOn, type ConsoleEntry } from '#src/domain/consoleEntry.js';
+import { joinEntries, mayGoOn, type ConsoleEntry, type ReadTime } from '#src/domain/consoleEntry.js';
 
 /** A trace that is still being printed is waited for, so that it becomes one row. */
 const QUIET_MS = 150;
@@ -14,11 +14,20 @@ const STORES_AT_ONCE = 4;
 const LANE_BYTES_MAX = 128 * 1024;
 const HELD_BYTES_MAX = 1024 * 1024;
 
+/** Servers that the agent tells of so soon after the stream was opened may have printed while nobody followed them. */
+const OPENING_MS = 5_000;
+/** A smaller chunk is all that there was: from here on lines are read as they are printed. */
+const BACKLOG_BYTES = 32 * 1024;
+const DAY_MS = 86_400_000;
+
 /** Lines of one run that are stored together. */
 interface Piece {
   run_id: string;
   to: number;
-  atMs: number;
+  /** Of its newest chunk. */
+  read: ReadTime;
+  /** Its lines may be older than their reading. */
+  isBacklog: boolean;
   bytes: number;
   lines: string[];
   droppedBytes: number;
@@ -33,6 +42,7 @@ interface Lane {
   readonly serverId: string;
   readonly pieces: Piece[];
   bytes: number;
+  isBehind: boolean;
   /** One of its pieces is being stored, or the lane waits for its turn. */
   busy: boolean;
 }
@@ -63,6 +73,7 @@ export class ConsoleCollector {
   /** Lanes with something to store, in the order of their turns. Each is in it once. */
   readonly #turns: Lane[] = [];
   readonly #storing = new Set<Promise<void>>();
+  readonly #openedMs = performance.now();
   #heldBytes = 0;
   #failure: { cause: unknown } | undefined;
   #closed = false;
@@ -77,7 +88,7 @@ export class ConsoleCollector {
     this.#positions = new Map(positions);
   }
 
-  add(serverId: string, chunk: ConsoleChunk, atMs: number): void {
+  add(serverId: string, chunk: ConsoleChunk, read: ReadTime): void {
     const lane = this.#laneOf(serverId);
     const last = lane.pieces.at(-1);
     const bytes = chunk.nextOffset - chunk.offset;
@@ -86,12 +97,22 @@ export class ConsoleCollector {
       for (const line of chunk.lines) last.lines.push(line);
       last.to = chunk.nextOffset;
       last.bytes += bytes;
+      last.read = read;
       last.open = open;
     } else {
-      const { runId: run_id, nextOffset: to, droppedBytes } = chunk;
-      const lines = [...chunk.lines];
-      lane.pieces.push({ run_id, to, atMs, bytes, lines, droppedBytes, open, begunMs: performance.now() });
+      lane.pieces.push({
+        run_id: chunk.runId,
+        to: chunk.nextOffset,
+        read,
+        isBacklog: lane.isBehind,
+        bytes,
+        lines: [...chunk.lines],
+        droppedBytes: chunk.droppedBytes,
+        open,
+        begunMs: performance.now(),
+      });
     }
+    if (bytes < BACKLOG_BYTES) lane.isBehind = false;
     lane.bytes += bytes;
     this.#heldBytes += bytes;
     this.#schedule(lane);
@@ -126,7 +147,11 @@ export class ConsoleCollector {
 
   #laneOf(serverId: string): Lane {
     let lane = this.#lanes.get(serverId);
-    if (!lane) this.#lanes.set(serverId, (lane = { serverId, pieces: [], bytes: 0, busy: false }));
+    if (!lane) {
+      const isBehind = performance.now() - this.#openedMs < OPENING_MS;
+      lane = { serverId, pieces: [], bytes: 0, isBehind, busy: false };
+      this.#lanes.set(serverId, lane);
+    }
     return lane;
   }
 
@@ -169,12 +194,14 @@ export class ConsoleCollector {
     this.#onProgress();
   }
 
-  async #store(server_id: string, { run_id, to, atMs, lines, droppedBytes }: Piece): Promise<void> {
+  async #store(server_id: string, piece: Piece): Promise<void> {
+    const { run_id, to, read, lines, droppedBytes } = piece;
     const known = this.#positions.get(server_id);
     const from = known?.run_id === run_id ? known.byte_offset : 0;
-    const entries = joinEntries(lines);
-    if (droppedBytes > 0) entries.unshift(lossOf(droppedBytes));
-    const result = await storeConsole(this.deps.db, { server_id, run_id, from, to, at_ms: atMs, entries });
+    const entries = joinEntries(lines, piece.isBacklog ? read : undefined);
+    if (droppedBytes > 0) entries.unshift({ ...lossOf(droppedBytes), ...timeOf(entries[0]) });
+    const at_ms = read.at_ms;
+    const result = await storeConsole(this.deps.db, { server_id, run_id, from, to, at_ms, entries });
     if (result.outcome === 'elsewhere' && result.byte_offset < to) {
       throw new StalePosition(server_id, { run_id, byte_offset: result.byte_offset });
     }
@@ -198,4 +225,14 @@ function isDue({ pieces: [first, ...later] }: Lane): boolean {
 function lossOf(bytes: number): ConsoleEntry {
   const message = `${bytes} bytes of console output before this line are lost`;
   return { level: 'WARN', source: 'aymc', message, exception: null, stack_trace: null };
+}
+
+function timeOf(entry: ConsoleEntry | undefined): Pick<ConsoleEntry, 'at_ms'> {
+  return entry?.at_ms === undefined ? {} : { at_ms: entry.at_ms };
+}
+
+/** When an event of a batch that just came was read at its agent, whose clock may be wrong. */
+export function readTimeOf({ sentAtMs, utcOffsetMinutes }: EventBatch, atMs: number): ReadTime {
+  const ageMs = sentAtMs === 0 ? 0 : Math.max(0, sentAtMs - atMs);
+  return { at_ms: Date.now() - ageMs, clock_ms: (atMs + utcOffsetMinutes * 60_000) % DAY_MS };
 }

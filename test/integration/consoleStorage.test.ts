@@ -58,6 +58,25 @@ describe('console storage', () => {
     });
   });
 
+  it('dates entries by their own times, within an hour of now and after what is stored', async () => {
+    const now = Date.now();
+    const dated = (from: number, ...ages: number[]): ConsolePiece => {
+      const undated = piece(from, from + 10, ages.map(String));
+      const entries = undated.entries.map((entry, at) => ({ ...entry, at_ms: now - (ages[at] ?? 0) }));
+      return { ...undated, entries };
+    };
+    await storeConsole(database.db, dated(0, 7_200_000, 1_800_000, 1_800_000, 60_000));
+    await storeConsole(database.db, dated(10, 1_000_000, 0));
+    const logs = await readLogs(database.db, serverId, { limit: 100 });
+    expect(logs.map(({ message }) => Number(message))).to.deep.equal([
+      7_200_000, 1_800_000, 1_800_000, 60_000, 1_000_000, 0,
+    ]);
+    const ages = logs.map(({ timestamp }) => Math.round((now - timestamp.getTime()) / 60_000));
+    expect(ages).to.deep.equal([60, 30, 30, 1, 1, 0]);
+    const heads = await readLogHeads(database.db, [serverId]);
+    expect(heads.get(serverId)).to.equal(logs.at(-1)?.place);
+  });
+
   it('pages by place, in both directions', async () => {
     await storeConsole(database.db, piece(0, 10, ['a', 'b', 'c', 'd', 'e']));
     const [first] = await readLogs(database.db, serverId, { limit: 2 });
