@@ -151,7 +151,7 @@ async function readStream(
     }
     return false;
   } catch (error) {
-    await collector.room(); // rejects with what has ended the stream, where that was the storing
+    collector.throwFailure(); // where that has ended the stream
     throw error;
   } finally {
     clearInterval(timer);

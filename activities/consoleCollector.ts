@@ -125,6 +125,11 @@ export class ConsoleCollector {
         this.#onProgress = resolve;
       });
     }
+    this.throwFailure();
+  }
+
+  /** Throws what `room` rejects with, if anything. */
+  throwFailure(): void {
     if (this.#failure) throw this.#failure.cause;
   }
 
