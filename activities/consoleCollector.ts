@@ -11,13 +11,13 @@ const PIECE_LINES_MAX = 2_000;
 /** Statements at once: one server's slow one is not the others' wait, and most connections stay with everyone else. */
 const STORES_AT_ONCE = 4;
 /** What may wait here, of one server and of all, in bytes of console; beyond it the agent's disk is the buffer. */
-const LANE_BYTES_MAX = 128 * 1024;
+const LANE_BYTES_MAX = 96 * 1024;
 const HELD_BYTES_MAX = 1024 * 1024;
 
 /** Servers that the agent tells of so soon after the stream was opened may have printed while nobody followed them. */
 const OPENING_MS = 5_000;
 /** A smaller chunk is all that there was: from here on lines are read as they are printed. */
-const BACKLOG_BYTES = 32 * 1024;
+const BACKLOG_BYTES = 16 * 1024;
 const DAY_MS = 86_400_000;
 
 /** Lines of one run that are stored together. */

@@ -18,7 +18,7 @@ export interface EventDeps {
 
 const BATCH_BYTES = 256 * 1024;
 /** What one server gets into a batch: a flood waits for its next turn, the others are not behind all of it. */
-const TURN_BYTES = 64 * 1024;
+const TURN_BYTES = 32 * 1024;
 const BATCH_STATES = 500;
 /** A batch goes out at once, and the next one not before this: single lines are quick, floods come in lumps. */
 const BATCH_EVERY_MS = 50;

@@ -8,7 +8,8 @@ import { cpuSecondsOf, memoryOf } from './lib/procfs.js';
 import { flooding, startShellAgent, ticking } from './lib/shellServers.js';
 
 const NEIGHBOURS = 5;
-const WINDOW_S = 20;
+/** Long enough to see whether memory only grows until the collector of garbage cares. */
+const WINDOW_S = 40;
 const MEGABYTE = 1e6;
 
 /**

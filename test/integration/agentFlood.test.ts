@@ -12,7 +12,7 @@ const LINES = 100_000;
 const FLOOD = `${READY}; awk 'BEGIN { for (n = 1; n <= ${LINES}; n++) print "flood " n " ................................" }'; ${COMMANDS}`;
 const TICKS = `${READY}; n=0; while :; do n=$((n + 1)); say "tick $n"; sleep 0.02; done`;
 /** A server's turn, and the line that does not end within it. */
-const TURN_BYTES = (64 + 16) * 1024;
+const TURN_BYTES = (32 + 16) * 1024;
 
 describe('an agent with a server that floods its console', function () {
   this.timeout(60_000);
