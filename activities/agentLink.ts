@@ -8,7 +8,7 @@ import { listAgents } from '#src/db/reconciliation.js';
 import { readSamplePosition } from '#src/db/sampleStorage.js';
 import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
-import { ConsoleCollector, StalePosition } from './consoleCollector.js';
+import { ConsoleCollector, readTimeOf, StalePosition } from './consoleCollector.js';
 import { greet } from './health.js';
 import { HungServers, type HungDeps } from './hungServers.js';
 import { reconcileAgent, type ReconcileDeps } from './reconcile.js';
@@ -140,25 +140,16 @@ async function readStream(
 ): Promise<boolean> {
   const { known, request } = await positionsOf(deps, agent, place);
   const sampled = await readSamplePosition(deps.db, agent.id);
-  const collector = new ConsoleCollector(deps, known);
   const hung = new HungServers(deps, agent);
   const samples = new SampleCollector({ ...deps, hung }, agent.id, sampled);
   const ending = new AbortController();
+  const collector = new ConsoleCollector(deps, known, () => ending.abort());
   const stream = deps.gateway.streamEvents(
     agentAddress(agent, deps.openToken),
     { afterSeq: place.afterSeq, journalId: place.journalId, console: request, samples: sampled ?? undefined },
     { signal: AbortSignal.any([signal, ending.signal]) },
   );
-  let failure: unknown;
-  let settling = Promise.resolve();
-  const timer = setInterval(() => {
-    settling = settling
-      .then(() => collector.settle())
-      .catch(error => {
-        failure = error;
-        ending.abort();
-      });
-  }, SETTLE_MS);
+  const timer = setInterval(() => collector.settle(), SETTLE_MS);
   try {
     for await (const batch of stream) {
       await take(deps, agent, batch, place, collector);
@@ -167,11 +158,12 @@ async function readStream(
     }
     return false;
   } catch (error) {
-    throw failure ?? error;
+    collector.throwFailure(); // where that has ended the stream
+    throw error;
   } finally {
     clearInterval(timer);
-    await settling;
     ending.abort();
+    await collector.close();
   }
 }
 
@@ -184,10 +176,11 @@ async function take(
 ): Promise<void> {
   place.journalId = batch.journalId;
   for (const { event, serverId, atMs } of batch.events) {
-    if (event?.$case === 'console') await collector.add(serverId, event.console, atMs);
+    if (event?.$case === 'console') collector.add(serverId, event.console, readTimeOf(batch, atMs));
     if (event?.$case === 'state') place.afterSeq = event.state.seq;
   }
   await reconcileAgent(deps, agent, serversWithNews(batch));
+  await collector.room();
 }
 
 /** What is stored of each console of an agent; of one that was never stored the agent is asked for all. */

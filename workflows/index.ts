@@ -7,4 +7,5 @@ export { provisionServer } from './provisionServer.js';
 export { deleteServer } from './deleteServer.js';
 export { reconcile } from './reconcile.js';
 export { healthSweep } from './healthSweep.js';
+export { maintainPartitions } from './maintainPartitions.js';
 export { agentLink } from './agentLink.js';

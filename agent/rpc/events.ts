@@ -21,6 +21,8 @@ export interface EventDeps {
 }
 
 const BATCH_BYTES = 256 * 1024;
+/** What one server gets into a batch: a flood waits for its next turn, the others are not behind all of it. */
+const TURN_BYTES = 32 * 1024;
 /** Of a crash with all its evidence: 30 KiB each. */
 const BATCH_STATES = 100;
 /** Of one server each; some 100 bytes. */
@@ -64,13 +66,13 @@ export async function streamEvents(
     await reader.seek(request.console);
     await out.write(batchOf(deps, []));
     while (!signal.aborted) {
-      const { events, bytes } = await reader.next();
+      const { events, more } = await reader.next();
       if (events.length === 0) {
         await reader.somethingNew(signal);
         continue;
       }
       await out.write(batchOf(deps, events));
-      if (bytes < BATCH_BYTES / 2) await pause(BATCH_EVERY_MS, undefined, { ref: false });
+      if (!more) await pause(BATCH_EVERY_MS, undefined, { ref: false });
     }
   } finally {
     leave();
@@ -79,7 +81,9 @@ export async function streamEvents(
 }
 
 function batchOf({ journal, incarnation }: EventDeps, events: AgentEvent[]): EventBatch {
-  return { journalId: journal.id, events, sentAtMs: Date.now(), incarnation };
+  const now = new Date();
+  const utcOffsetMinutes = -now.getTimezoneOffset();
+  return { journalId: journal.id, events, sentAtMs: now.getTime(), incarnation, utcOffsetMinutes };
 }
 
 /** One reader's positions in the journal, in the samples, and in the consoles of all servers or of one. */
@@ -122,20 +126,26 @@ export class EventReader {
     }
   }
 
-  /** Samples and state changes up to now, and before them console lines up to now, as far as the batch holds them. */
-  async next(): Promise<{ events: AgentEvent[]; bytes: number }> {
+  /**
+   * Samples and state changes up to now, and before them console lines up to now: one turn of each server that has some,
+   * as far as the batch holds them. `more`: there was too much for this batch.
+   */
+  async next(): Promise<{ events: AgentEvent[]; more: boolean }> {
     const states = this.deps.journal.after(this.seen.state, BATCH_STATES);
     const samples = this.deps.samples.after(this.seen.sample, BATCH_SERVER_SAMPLES);
     const events: AgentEvent[] = [];
     let bytes = 0;
-    for (const id of this.#dirty) {
+    let more = states.length === BATCH_STATES;
+    for (const id of [...this.#dirty]) {
+      more ||= bytes >= BATCH_BYTES;
       if (bytes >= BATCH_BYTES) break;
-      // Out first and in again at the end: servers take turns until all are dry, and no news is lost while we read.
+      // Out first and in again at the end: servers take turns, and no news is lost while we read.
       this.#dirty.delete(id);
-      const chunk = await this.#nextChunk(id, BATCH_BYTES - bytes);
+      const chunk = await this.#nextChunk(id, TURN_BYTES);
       if (chunk === undefined) continue;
       events.push(chunk.event);
       bytes += chunk.bytes;
+      more ||= chunk.bytes > TURN_BYTES / 2;
       this.#dirty.add(id);
     }
     for (const entry of states) {
@@ -146,7 +156,7 @@ export class EventReader {
       events.push(sampleEvent(kept));
       this.seen.sample = kept.sample.seq;
     }
-    return { events, bytes };
+    return { events, more };
   }
 
   async somethingNew(signal: AbortSignal): Promise<void> {

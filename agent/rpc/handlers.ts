@@ -75,14 +75,12 @@ export function serverStream<Req, Res>(
       write: message =>
         new Promise((resolve, reject) => {
           if (abort.signal.aborted) return reject(abort.signal.reason);
-          if (call.write(message)) return resolve();
           const end = (): void => {
-            call.off('drain', end);
             abort.signal.removeEventListener('abort', end);
             resolve();
           };
-          call.once('drain', end);
           abort.signal.addEventListener('abort', end);
+          call.write(message, end);
         }),
     };
     const stream = async (): Promise<void> => {

@@ -16,6 +16,7 @@ import { AppErrorInterceptor } from '#activities/errors.js';
 import { createHealthActivities } from '#activities/health.js';
 import { createOperationActivities } from '#activities/operations.js';
 import { createReconcileActivities } from '#activities/reconcile.js';
+import { createRetentionActivities } from '#activities/retention.js';
 import { STICKY_QUEUE_TIMEOUT, TASK_QUEUES } from '#src/contracts/temporal.js';
 import { ensurePartitions } from '#src/db/ensurePartitions.js';
 import type { Logger } from '#src/observability/logger.js';
@@ -185,6 +186,7 @@ async function createWorkers(
       ...createOperationActivities({ db, bus, sendNow }),
       ...agentWork,
       ...createReconcileActivities(reconcileDeps),
+      ...createRetentionActivities({ db, keep: config.retention, stopping: core.shutdown.signal }),
     },
   });
   return Promise.all([

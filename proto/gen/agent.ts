@@ -659,6 +659,8 @@ export interface EventBatch {
   /** The agent's clock when this was sent: every other time of the batch means "so long before that". */
   sentAtMs: number;
   incarnation: string;
+  /** Of the host's local time, which consoles print, against UTC. */
+  utcOffsetMinutes: number;
 }
 
 export interface AgentEvent {
@@ -5932,7 +5934,7 @@ export const ConsolePosition: MessageFns<ConsolePosition> = {
 };
 
 function createBaseEventBatch(): EventBatch {
-  return { journalId: "", events: [], sentAtMs: 0, incarnation: "" };
+  return { journalId: "", events: [], sentAtMs: 0, incarnation: "", utcOffsetMinutes: 0 };
 }
 
 export const EventBatch: MessageFns<EventBatch> = {
@@ -5948,6 +5950,9 @@ export const EventBatch: MessageFns<EventBatch> = {
     }
     if (message.incarnation !== "") {
       writer.uint32(34).string(message.incarnation);
+    }
+    if (message.utcOffsetMinutes !== 0) {
+      writer.uint32(40).int32(message.utcOffsetMinutes);
     }
     return writer;
   },
@@ -5995,6 +6000,14 @@ export const EventBatch: MessageFns<EventBatch> = {
             }
 
             message.incarnation = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.utcOffsetMinutes = reader.int32();
             continue;
           }
         }

@@ -2,6 +2,7 @@ import { Metadata, type Client, type ClientReadableStream, type ServiceError } f
 import { AppError } from '#src/domain/errors.js';
 import { CallScope } from './callScope.js';
 import type { Channel, ChannelPool } from './channelPool.js';
+import { Demand } from './demand.js';
 import { agentError, castsDoubtOnChannel } from './errors.js';
 import type { AgentAddress, CallOptions } from './gateway.js';
 
@@ -76,8 +77,9 @@ export function createCalls({ pool, defaultDeadlineMs }: CallsDeps): Calls {
     let call: ClientReadableStream<Response> | undefined;
     try {
       const client = channel.client ?? (await scope.whileOpen(channel.opening));
-      call = openStream(client, spec, scope);
-      const incoming: AsyncIterable<Response> = call;
+      const demand = new Demand();
+      call = openStream(client, spec, scope, demand);
+      const incoming = demand.messagesOf(call);
       yield* incoming;
     } catch (error) {
       if (stop.aborted) return;
@@ -147,6 +149,7 @@ function openStream<Request, Response>(
   client: Client,
   spec: CallSpec<Request, Response>,
   scope: CallScope,
+  demand: Demand,
 ): ClientReadableStream<Response> {
   const { path, requestSerialize, responseDeserialize } = spec.method;
   const call = client.makeServerStreamRequest(
@@ -155,7 +158,7 @@ function openStream<Request, Response>(
     responseDeserialize,
     spec.request,
     metadataOf(spec),
-    { deadline: scope.deadline },
+    { deadline: scope.deadline, interceptors: [demand.interceptor] },
   );
   // Whoever iterates sees the error. One that comes after the iteration (our own cancel) would end the process.
   call.on('error', () => undefined);

@@ -71,6 +71,16 @@ export interface ReconcileActivities {
   reconcileAgents(): Promise<{ agents: number; accepted: number }>;
 }
 
+export interface RetentionActivities {
+  /**
+   * Makes the days ahead and drops those past their retention; `busy` are those that someone was reading for so long
+   * that they are left for a later try.
+   */
+  maintainPartitions(): Promise<{ made: string[]; dropped: string[]; busy: string[]; deleted: number }>;
+  /** Removes what the server of a delete operation has printed and measured. Goes on where an earlier attempt stopped. */
+  removeServerTelemetry(input: { operationId: string }): Promise<{ deleted: number }>;
+}
+
 export interface HealthActivities {
   /** Pings all agents once; misses are counted once per sweep id, however often the activity is retried. */
   sweepAgents(input: { sweepId: string }): Promise<{ pinged: number; failed: number }>;

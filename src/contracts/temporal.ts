@@ -25,6 +25,7 @@ export const SEARCH_ATTRIBUTES = {
 export const SCHEDULES = {
   reconcile: (shard: number) => `reconcile:${shard}`,
   health: (shard: number) => `health:${shard}`,
+  partitions: 'partitions',
 } as const;
 
 export function operationWorkflowId(operationId: string): string {

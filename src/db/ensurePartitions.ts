@@ -3,10 +3,11 @@ import type { Database } from './connect.js';
 import { lockJob } from './locks.js';
 import { inTransaction, row, rows } from './sql.js';
 
-const PARTITIONED_TABLES = ['logs', 'server_metrics', 'agent_metrics'] as const;
+export const PARTITIONED_TABLES = ['logs', 'server_metrics', 'agent_metrics'] as const;
+export type PartitionedTable = (typeof PARTITIONED_TABLES)[number];
 
 interface Day {
-  parent: (typeof PARTITIONED_TABLES)[number];
+  parent: PartitionedTable;
   /** e.g. `logs_20250131`. */
   name: string;
   /** ISO dates; the day is a UTC day, as the database counts it: hosts may disagree about today. */

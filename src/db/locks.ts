@@ -6,7 +6,7 @@ import { row } from './sql.js';
 const NAMESPACE = 0x41594d43;
 
 /** What only one process may do at a time, and has no row to lock for. */
-const JOBS = { migrate: 1, ensurePartitions: 2, seed: 3 } as const;
+const JOBS = { migrate: 1, ensurePartitions: 2, seed: 3, dropPartition: 4 } as const;
 
 /** Waits until no other process does this job; held until the transaction ends. */
 export async function lockJob(db: Database, transaction: Transaction, job: keyof typeof JOBS): Promise<void> {

@@ -15,6 +15,8 @@ export interface Cadence {
   healthMs: number;
 }
 
+const DAY_MS = 86_400_000;
+
 /** temporal.api.enums.v1.IndexedValueType; its generated enum has no named ESM export. */
 const KEYWORD = 2;
 const INT = 3;
@@ -50,8 +52,24 @@ export async function ensureSearchAttributes(
 
 /** The standing work of an installation: schedules, and one link per shard of agents. Idempotent. */
 export async function ensureStandingWork(client: Client, cadence: Cadence): Promise<void> {
-  await ensureSchedule(client, SCHEDULES.health(0), 'healthSweep', cadence.healthMs);
-  await ensureSchedule(client, SCHEDULES.reconcile(0), 'reconcile', cadence.reconcileMs);
+  await ensureSchedule(client, {
+    id: SCHEDULES.health(0),
+    workflowType: 'healthSweep',
+    everyMs: cadence.healthMs,
+    summary: 'Ping all agents',
+  });
+  await ensureSchedule(client, {
+    id: SCHEDULES.reconcile(0),
+    workflowType: 'reconcile',
+    everyMs: cadence.reconcileMs,
+    summary: 'Compare agents, Postgres and Temporal',
+  });
+  await ensureSchedule(client, {
+    id: SCHEDULES.partitions,
+    workflowType: 'maintainPartitions',
+    everyMs: DAY_MS,
+    summary: 'Make day partitions, drop those past their retention',
+  });
   await client.workflow.start('agentLink', {
     workflowId: agentLinkWorkflowId(0),
     taskQueue: TASK_QUEUES.workflows,
@@ -62,11 +80,17 @@ export async function ensureStandingWork(client: Client, cadence: Cadence): Prom
   });
 }
 
+interface StandingSchedule {
+  id: string;
+  workflowType: string;
+  everyMs: number;
+  /** What operators read beside each of its workflows. */
+  summary: string;
+}
+
 async function ensureSchedule(
   client: Client,
-  scheduleId: string,
-  workflowType: string,
-  everyMs: number,
+  { id: scheduleId, workflowType, everyMs, summary }: StandingSchedule,
 ): Promise<void> {
   const schedule: Pick<
     ScheduleOptions<ScheduleOptionsStartWorkflowAction<Workflow>>,
@@ -79,6 +103,7 @@ async function ensureSchedule(
       taskQueue: TASK_QUEUES.workflows,
       args: [],
       workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT,
+      staticSummary: summary,
     },
     // A late look is worth nothing: the next one sees the same and more.
     policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '10s' },

@@ -1,7 +1,7 @@
 import type { Channel, Message } from '#src/contracts/events.js';
 import type { OperationEventView } from '#src/contracts/operation.js';
 import type { Database } from '#src/db/connect.js';
-import { readLogHeads, readLogs, viewLog } from '#src/db/consoleStorage.js';
+import { findLogGap, readLogHeads, readLogs, viewLog } from '#src/db/consoleStorage.js';
 import {
   readMetricHeads,
   readMetricsAfter,
@@ -18,6 +18,7 @@ import {
 import { AppError } from '#src/domain/errors.js';
 import { encodeCursor } from '#src/contracts/cursor.js';
 import {
+  errorMessage,
   logMessage,
   metricsMessage,
   operationMessage,
@@ -43,6 +44,11 @@ export interface EventSource {
   read(after: number, limit: number): Promise<Entry[]>;
   /** What someone without a cursor gets, and the place from which it goes on. */
   snapshot(limit: number): Promise<{ entries: Entry[]; position: number }>;
+  /**
+   * Where clients may be shown the newest instead of everything: the mark that stands for what comes after a place and
+   * before the newest; null when that is not much.
+   */
+  skip?(after: number): Promise<Entry | null>;
 }
 
 export function createEventSource(db: Database, name: string, channel: EventChannel): EventSource {
@@ -59,6 +65,9 @@ export function createEventSource(db: Database, name: string, channel: EventChan
   }
 }
 
+/** Who leaves lines out goes on with so many of the newest, and does so for more than so many only. */
+const GAP = { keep: 200, unless: 1_000 };
+
 function consoleSource(db: Database, name: string, serverId: string): EventSource {
   const read = async (query: { after?: number; limit: number }) => {
     const logs = await readLogs(db, serverId, query);
@@ -70,6 +79,13 @@ function consoleSource(db: Database, name: string, serverId: string): EventSourc
     snapshot: async limit => {
       const entries = await read({ limit });
       return { entries, position: entries.at(-1)?.seq ?? 0 };
+    },
+    skip: async after => {
+      const gap = await findLogGap(db, serverId, { after, ...GAP });
+      if (!gap) return null;
+      const { dropped, at_least, end } = gap;
+      const data = { code: 'dropped' as const, dropped, ...(at_least && { at_least }) };
+      return { seq: end, message: errorMessage(name, data, encodeCursor(after)) };
     },
   };
 }

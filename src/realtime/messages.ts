@@ -36,8 +36,12 @@ export interface AgentStatusData {
   last_seen: string | null;
 }
 
-/** Any channel: why it ends, or what was lost in it. With an empty channel: why the connection ends. */
-export type ErrorData = { code: ErrorCode; detail: string } | { code: 'dropped'; dropped: number };
+/**
+ * Any channel: why it ends, or what was left out in it, right after the message's cursor; of very much not all is
+ * counted (`at_least`). With an empty channel: why the connection ends.
+ */
+export type ErrorData =
+  { code: ErrorCode; detail: string } | { code: 'dropped'; dropped: number; at_least?: true };
 
 export function statusMessage(
   channel: string,

@@ -5,7 +5,7 @@ import type { Client } from './client.js';
  * How much may wait in a transport before a subscription must hold back. Events go on long after live lines have
  * stopped, so that a console that floods a slow client cannot keep its server's status from it.
  */
-const WAITING_LIMITS = { events: 256, live: 64 } as const;
+export const WAITING_LIMITS = { events: 256, live: 64 } as const;
 
 /** What a feed gives to one client. */
 export interface Subscription {

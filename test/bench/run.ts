@@ -1,5 +1,9 @@
 /** Prints the figures that the project promises: `npm run bench`, or `npm run bench -- accept footprint`. */
 import { accept } from './accept.js';
+import { consoleDelivery } from './consoleDelivery.js';
+import { consoleFlood } from './consoleFlood.js';
+import { consoleFollowed } from './consoleFollowed.js';
+import { consoleStorage } from './consoleStorage.js';
 import { firstActivity } from './firstActivity.js';
 import { footprint } from './footprint.js';
 import { describeLoad, describeMachine } from './lib/machine.js';
@@ -15,6 +19,10 @@ const BENCHMARKS: readonly Benchmark[] = [
   throughput,
   workerKilled,
   footprint,
+  consoleStorage,
+  consoleDelivery,
+  consoleFlood,
+  consoleFollowed,
 ];
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));

@@ -128,6 +128,7 @@ export class EventLog {
       events,
       sentAtMs: Date.now(),
       incarnation: this.identity.incarnation,
+      utcOffsetMinutes: 0,
     };
   }
 

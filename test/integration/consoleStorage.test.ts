@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import {
+  findLogGap,
   readLogHeads,
   readLogs,
   readPositions,
@@ -57,6 +58,25 @@ describe('console storage', () => {
     });
   });
 
+  it('dates entries by their own times, within an hour of now and after what is stored', async () => {
+    const now = Date.now();
+    const dated = (from: number, ...ages: number[]): ConsolePiece => {
+      const undated = piece(from, from + 10, ages.map(String));
+      const entries = undated.entries.map((entry, at) => ({ ...entry, at_ms: now - (ages[at] ?? 0) }));
+      return { ...undated, entries };
+    };
+    await storeConsole(database.db, dated(0, 7_200_000, 1_800_000, 1_800_000, 60_000));
+    await storeConsole(database.db, dated(10, 1_000_000, 0));
+    const logs = await readLogs(database.db, serverId, { limit: 100 });
+    expect(logs.map(({ message }) => Number(message))).to.deep.equal([
+      7_200_000, 1_800_000, 1_800_000, 60_000, 1_000_000, 0,
+    ]);
+    const ages = logs.map(({ timestamp }) => Math.round((now - timestamp.getTime()) / 60_000));
+    expect(ages).to.deep.equal([60, 30, 30, 1, 1, 0]);
+    const heads = await readLogHeads(database.db, [serverId]);
+    expect(heads.get(serverId)).to.equal(logs.at(-1)?.place);
+  });
+
   it('pages by place, in both directions', async () => {
     await storeConsole(database.db, piece(0, 10, ['a', 'b', 'c', 'd', 'e']));
     const [first] = await readLogs(database.db, serverId, { limit: 2 });
@@ -65,6 +85,17 @@ describe('console storage', () => {
     expect(await messages({ after: first?.place ?? 0 })).to.deep.equal(['e']);
     const [last] = await readLogs(database.db, serverId, { limit: 1 });
     expect((await readLogHeads(database.db, [serverId])).get(serverId)).to.equal(last?.place);
+  });
+
+  it('tells what lies between a place and the newest lines', async () => {
+    await storeConsole(database.db, piece(0, 10, ['a', 'b', 'c', 'd', 'e', 'f']));
+    const [first] = await readLogs(database.db, serverId, { limit: 6 });
+    const gap = (unless: number) =>
+      findLogGap(database.db, serverId, { after: first?.place ?? 0, keep: 2, unless });
+    const found = await gap(4);
+    expect(found?.dropped).to.equal(3);
+    expect(await messages({ after: found?.end ?? 0 })).to.deep.equal(['e', 'f']);
+    expect(await gap(5)).to.equal(null);
   });
 
   it('finds text and levels, and takes wildcards for text', async () => {

@@ -6,7 +6,8 @@ import { connectDatabase, type Database } from '#src/db/connect.js';
 import type { Message } from '#src/contracts/events.js';
 import { buildOperation, buildServer, buildUser } from '#test/build.js';
 import { createTestDatabase, type TestDatabase } from '#test/harness/database.js';
-import { storeConsole } from '#src/db/consoleStorage.js';
+import { decodeCursor } from '#src/contracts/cursor.js';
+import { readLogs, storeConsole } from '#src/db/consoleStorage.js';
 import { joinEntries } from '#src/domain/consoleEntry.js';
 import { appendTo } from '#test/harness/operationEvents.js';
 import { silent, startRealtimeServer } from '#test/harness/realtimeServer.js';
@@ -125,7 +126,7 @@ describe('realtime under faults', function () {
     expect(seqs(slow.messages)).to.deep.equal(upTo(total));
   });
 
-  it('keeps console lines for a slow client in storage, and its events come before them', async () => {
+  it('shows a slow client of a console the newest lines and says what it left out, and its events come before them', async () => {
     const bus = alone();
     const api = await startApi(bus);
     const { owner, server, operation } = await stage();
@@ -136,6 +137,7 @@ describe('realtime under faults', function () {
     for (const client of [slow, quick]) await client.subscribe([logs, status]);
 
     proxy.stall(true);
+    const stalled = performance.now();
     const total = 3_000;
     for (let from = 0; from < total; from += 50) {
       const entries = joinEntries(Array.from({ length: 50 }, (_, n) => `${from + n} ${'x'.repeat(10_000)}`));
@@ -155,13 +157,27 @@ describe('realtime under faults', function () {
     );
     await waitFor(() => quick.of(status).length === 2, { what: 'the status at the quick client' });
     expect(slow.of(logs).length).to.be.lessThan(total);
+    await waitFor(() => performance.now() - stalled > 1_500, { what: 'it to be late' });
     proxy.stall(false);
-    await waitFor(() => slow.of(logs).length === total, { what: 'the last line', timeoutMs: 30_000 });
+    const numbersOf = (lines: readonly unknown[]) =>
+      lines.map(line => Number(/"message":"(\d+)/.exec(JSON.stringify(line))?.[1]));
+    await waitFor(() => numbersOf(slow.of(logs)).at(-1) === total - 1, {
+      what: 'the last line',
+      timeoutMs: 30_000,
+    });
     expect(slow.of(status)).to.have.length(2);
-    const numbers = slow
-      .of(logs)
-      .map(({ data }) => Number(/"message":"(\d+)/.exec(JSON.stringify(data))?.[1]));
-    expect(numbers).to.deep.equal(Array.from({ length: total }, (_, n) => n));
+
+    const seen = slow.of(logs);
+    const at = seen.findIndex(({ type }) => type === 'error');
+    const [before, mark, after] = [seen.slice(0, at), seen[at], seen.slice(at + 1)];
+    const missed = await readLogs(db, server.id, {
+      after: decodeCursor(mark?.cursor ?? ''),
+      limit: total - before.length - after.length,
+    });
+    expect(mark?.data).to.deep.equal({ code: 'dropped', dropped: missed.length });
+    expect(numbersOf([...before, ...missed, ...after])).to.deep.equal(
+      Array.from({ length: total }, (_, n) => n),
+    );
   });
 
   it('brings another process’s events within the poll’s second when there is no bus between them', async () => {

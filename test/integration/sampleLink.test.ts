@@ -368,6 +368,7 @@ describe('samples of an agent', function () {
       journalId: 'j',
       incarnation,
       sentAtMs,
+      utcOffsetMinutes: 0,
       events: told.map(({ serverId, runId = 'run', ageMs = 0, unresponsiveSeconds }, i) => ({
         serverId: '',
         atMs: sentAtMs - ageMs,

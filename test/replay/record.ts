@@ -3,6 +3,7 @@
  * changes workflows: `node --import tsx test/replay/record.ts`. Recorded files are never changed: they stand for the
  * operations that users have in flight when they upgrade.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
@@ -45,6 +46,7 @@ async function recordAll(
     return id;
   };
   const save = async (name: string, workflowId: string) => {
+    if (existsSync(`${folder}${name}.json`)) return;
     const history = await temporal.workflow.getHandle(workflowId).fetchHistory();
     // Stack traces name this machine's folders, which no replay looks at.
     const json = historyToJSON(history).replaceAll(root, '');
@@ -60,7 +62,9 @@ async function recordAll(
   await keep('stopServer-succeeded', await run('server.stop', plain));
   await keep('provisionServer-succeeded', await run('server.provision', plain));
   await keep('killServer-succeeded', await run('server.kill', plain));
-  await keep('deleteServer-succeeded', await run('server.delete', plain));
+  const deletion = await run('server.delete', plain);
+  await temporal.workflow.getHandle(`op:${deletion}`).result();
+  await keep('deleteServer-emptied', deletion);
 
   fake.script(onStart({ endsWith: 'start-failed' }));
   await keep('startServer-failed', await run('server.start', await newServer()));
@@ -122,7 +126,7 @@ async function recordAll(
   await keep('startServer-resolved', restingStart);
 
   await save('agentLink-following', 'agent-link:0');
-  for (const type of ['reconcile', 'healthSweep']) {
+  for (const type of ['reconcile', 'healthSweep', 'maintainPartitions']) {
     for await (const execution of temporal.workflow.list({ query: `WorkflowType = '${type}'` })) {
       await save(`${type}-completed`, execution.workflowId);
       break;

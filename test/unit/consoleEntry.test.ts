@@ -42,6 +42,37 @@ describe('joinEntries', () => {
     expect(joinEntries(lines).map(entry => entry.stack_trace)).to.deep.equal([null, null, null]);
   });
 
+  describe('of a backlog', () => {
+    const clock = (time: string) => Date.parse(`1970-01-01T${time}Z`);
+    const read = { at_ms: Date.parse('2026-11-24T17:00:10Z'), clock_ms: clock('12:00:10') };
+    const times = (...lines: string[]) =>
+      joinEntries(lines, read).map(({ at_ms }) => at_ms && new Date(at_ms).toISOString().slice(0, 19));
+
+    it('dates lines by what they print, by our clock', () => {
+      expect(times('[11:30:00 INFO]: a', '[11:59:59 INFO]: b')).to.deep.equal([
+        '2026-11-24T16:30:00',
+        '2026-11-24T16:59:59',
+      ]);
+    });
+
+    it('takes a later time of day for yesterday’s', () => {
+      expect(times('[23:00:00 INFO]: a')).to.deep.equal(['2026-11-24T04:00:00']);
+    });
+
+    it('dates what was just printed by its reading', () => {
+      expect(times('[12:00:09 INFO]: a', '[12:00:11 INFO]: b')).to.deep.equal([
+        '2026-11-24T17:00:10',
+        '2026-11-24T17:00:10',
+      ]);
+    });
+
+    it('never goes back, and gives lines without a time that of their neighbours', () => {
+      const lines = ['Starting', '[11:30:00 INFO]: a', 'b', '[11:20:00 INFO]: c'];
+      expect(new Set(times(...lines))).to.deep.equal(new Set(['2026-11-24T16:30:00']));
+      expect(times('no time at all')).to.deep.equal([undefined]);
+    });
+  });
+
   it('starts another row when a trace is too long for one', () => {
     const frame = `\tat ${'x'.repeat(1000)}`;
     const entries = joinEntries(['[12:00:00 ERROR]: deep', ...Array.from({ length: 100 }, () => frame)]);

@@ -147,7 +147,7 @@ describe('java arguments', () => {
 });
 
 describe('console lines', () => {
-  const shapes: [name: string, line: string, expected: Omit<ParsedLine, 'prefixed'>][] = [
+  const shapes: [name: string, line: string, expected: Omit<ParsedLine, 'prefixed' | 'clock_ms'>][] = [
     [
       'vanilla',
       '[12:34:56] [Server thread/INFO]: ann joined the game',

@@ -17,8 +17,14 @@ export interface RealAgent {
   readonly javaHome: string;
 }
 
-/** Registered over the API, and running as `npm start` runs it. Release the installation, and it is gone. */
-export async function startRealAgent({ client, folder, url }: Installation): Promise<RealAgent> {
+/**
+ * Registered over the API, and running as `npm start` runs it; by default with a JDK for Minecraft. Release the
+ * installation, and it is gone.
+ */
+export async function startRealAgent(
+  { client, folder, url }: Installation,
+  home?: string,
+): Promise<RealAgent> {
   const port = await freePort();
   const agentId = `bench-${port}`;
   const registered = await client.send('POST', '/api/v1/agents', {
@@ -30,7 +36,7 @@ export async function startRealAgent({ client, folder, url }: Installation): Pro
   });
   const workDir = join(folder, 'agent');
   mkdirSync(workDir);
-  const { home: javaHome } = await requireJdk(minecraftJavaMajor);
+  const javaHome = home ?? (await requireJdk(minecraftJavaMajor)).home;
   const program = await startProgram({
     args: ['--enable-source-maps', compiled('agent/main')],
     env: {
