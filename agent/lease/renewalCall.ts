@@ -1,3 +1,5 @@
+import { type IncomingMessage, request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
 import { isJsonRecord, type JsonRecord, numberOf, parseJsonRecord, textOf } from '../files.js';
 import { isServerId } from '../server/paths.js';
 
@@ -56,25 +58,14 @@ const DURATION_MS_MAX = 24 * 3600 * 1000;
 
 /** `POST /api/v1/agent/lease`, once. Rejects with NotRenewed; follows no redirect, so the token goes nowhere else. */
 export async function requestLease(
-  { url, token }: ControlPlane,
+  controlPlane: ControlPlane,
   { agentId, bootId, incarnation, servers }: LeaseRequest,
   signal: AbortSignal,
 ): Promise<LeaseAnswer> {
-  let status: number;
-  let text: string;
-  try {
-    const response = await fetch(new URL('api/v1/agent/lease', url.endsWith('/') ? url : `${url}/`), {
-      method: 'POST',
-      redirect: 'error',
-      headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
-      body: JSON.stringify({ agent_id: agentId, boot_id: bootId, incarnation, servers }),
-      signal,
-    });
-    status = response.status;
-    text = await readBounded(response);
-  } catch (error) {
-    throw error instanceof NotRenewed ? error : unheard(error);
-  }
+  const body = JSON.stringify({ agent_id: agentId, boot_id: bootId, incarnation, servers });
+  const { status, text } = await post(controlPlane, body, signal).catch((error: unknown) => {
+    throw unheard(error);
+  });
   const record = parseJsonRecord(text);
   if (status !== 200) throw refusal(status, record);
   const answer = record && decodeAnswer(record);
@@ -82,20 +73,43 @@ export async function requestLease(
   return answer;
 }
 
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
+interface RawAnswer {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** By node:http, which is loaded anyway: the first `fetch` of a process costs it 14 MB. */
+function post({ url, token }: ControlPlane, body: string, signal: AbortSignal): Promise<RawAnswer> {
+  const target = new URL('api/v1/agent/lease', url.endsWith('/') ? url : `${url}/`);
+  const request = target.protocol === 'https:' ? requestHttps : requestHttp;
+  const headers = {
+    authorization: `Bearer ${token}`,
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+  };
+  return new Promise((resolve, reject) => {
+    const call = request(target, { method: 'POST', headers, signal }, response => {
+      readBounded(response).then(text => resolve({ status: response.statusCode ?? 0, text }), reject);
+    });
+    call.on('error', reject);
+    call.end(body);
+  });
+}
+
+function readBounded(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
   let bytes = 0;
-  const reader = response.body?.getReader();
-  for (;;) {
-    const chunk = await reader?.read();
-    if (chunk === undefined || chunk.done) return Buffer.concat(chunks).toString('utf8');
-    bytes += chunk.value.byteLength;
-    if (bytes > ANSWER_BYTES_MAX) {
-      await reader?.cancel();
-      throw new NotRenewed('bad-answer', `the answer is larger than ${ANSWER_BYTES_MAX} bytes`);
-    }
-    chunks.push(chunk.value);
-  }
+  return new Promise((resolve, reject) => {
+    response.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      chunks.push(chunk);
+      if (bytes > ANSWER_BYTES_MAX) {
+        response.destroy(new NotRenewed('bad-answer', `the answer is larger than ${ANSWER_BYTES_MAX} bytes`));
+      }
+    });
+    response.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
+    response.on('error', reject);
+  });
 }
 
 /** Undefined unless every part is what it must be: half a list would take leases from servers that have one. */
@@ -129,11 +143,12 @@ function refusal(status: number, record: JsonRecord | undefined): NotRenewed {
   return new NotRenewed(code.slice(0, 50), detail.slice(0, 200));
 }
 
-/** What fetch throws says little itself; its cause has the reason. */
+/** An abort's cause is why. */
 function unheard(error: unknown): NotRenewed {
+  if (error instanceof NotRenewed) return error;
   const cause: unknown = error instanceof Error ? (error.cause ?? error) : error;
-  const timedOut = cause instanceof Error && cause.name === 'TimeoutError';
-  if (timedOut) return new NotRenewed('timeout', 'no answer in time');
+  if (cause instanceof Error && cause.name === 'TimeoutError')
+    return new NotRenewed('timeout', 'no answer in time');
   return new NotRenewed(
     'unreachable',
     (cause instanceof Error ? cause.message : String(cause)).slice(0, 200),
