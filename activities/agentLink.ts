@@ -9,7 +9,9 @@ import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
 import { ConsoleCollector, StalePosition } from './consoleCollector.js';
 import { greet } from './health.js';
-import { reconcileAgent, type ReconcileDeps } from './reconcile.js';
+import { reconcileAgent } from './reconcileAgent.js';
+import type { ReconcileDeps } from './reconcileDeps.js';
+import { acceptDueRestarts } from './restarts.js';
 
 const HEARTBEAT_MS = 1_000;
 /** How soon a new agent is followed, and one that went is let go. */
@@ -40,6 +42,7 @@ export function createLinkActivities(deps: LinkDeps): LinkActivities {
       try {
         while (!ending.aborted) {
           await updateRoster(deps, links);
+          await startDue(deps);
           await sleep(ROSTER_MS, undefined, { signal: ending }).catch(ignoreAbort);
         }
         if (context.cancellationSignal.aborted) throw new CancelledFailure('the link ends');
@@ -81,6 +84,15 @@ async function updateRoster(deps: ReconcileDeps, links: Map<string, Link>): Prom
     links.delete(id);
   }
   for (const agent of agents) if (!links.has(agent.id)) links.set(agent.id, openLink(deps, agent));
+}
+
+/** Here too, since the reconciler's rounds are too far apart for a server that is to be back in a moment. */
+async function startDue(deps: ReconcileDeps): Promise<void> {
+  try {
+    await acceptDueRestarts(deps);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+  }
 }
 
 function signatureOf(agent: AgentRow): string {

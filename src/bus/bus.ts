@@ -13,6 +13,8 @@ export interface BusTopics {
   'agent-status': { agent_id: string };
   /** A user's sessions, role, account or memberships have changed: look again at what they may do. */
   'access-changed': { user_id: string };
+  /** The user has been told something. */
+  notifications: { user_id: string };
 }
 
 export const BUS_TOPICS = [
@@ -21,6 +23,7 @@ export const BUS_TOPICS = [
   'console',
   'agent-status',
   'access-changed',
+  'notifications',
 ] as const satisfies (keyof BusTopics)[];
 export type BusTopic = (typeof BUS_TOPICS)[number];
 

@@ -20,6 +20,8 @@ export const decodePayload: { [T in BusTopic]: (value: unknown) => BusTopics[T] 
     isRecord(value) && typeof value['agent_id'] === 'string' ? { agent_id: value['agent_id'] } : null,
   'access-changed': value =>
     isRecord(value) && typeof value['user_id'] === 'string' ? { user_id: value['user_id'] } : null,
+  notifications: value =>
+    isRecord(value) && typeof value['user_id'] === 'string' ? { user_id: value['user_id'] } : null,
 };
 
 export function isRecord(value: unknown): value is Record<string, unknown> {

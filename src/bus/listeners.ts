@@ -24,6 +24,7 @@ export function createListeners(logger: Logger): Listeners {
     console: new Set(),
     'agent-status': new Set(),
     'access-changed': new Set(),
+    notifications: new Set(),
   };
 
   function call<T extends BusTopic>(topic: T, payload: BusTopics[T]): void {

@@ -19,7 +19,13 @@ export interface StatusChange {
   status: AgentStatus;
 }
 
-/** An agent has answered with all its facts: it is online. Answers the change, if it is one. */
+/**
+ * An agent has answered with all its facts: it is online. Answers the change, if it is one.
+ *
+ * A new boot id says that its host went down with all processes. In the same statement, so that no death of ours can
+ * lose it, its servers that shall run are planned to come back: those that start with their host, and those that ran
+ * and restart by themselves.
+ */
 export async function recordAgentFacts(
   db: Database,
   id: string,
@@ -27,10 +33,16 @@ export async function recordAgentFacts(
 ): Promise<StatusChange | null> {
   const changed = await row<{ previous: AgentStatus }>(
     db,
-    `UPDATE agents a SET status = 'online', failures = 0, last_seen = now(), version = $2, os = $3, cpu_cores = $4,
+    `WITH old AS (
+       SELECT id, status AS previous, boot_id <> $7 AS rebooted FROM agents WHERE id = $1 FOR NO KEY UPDATE
+     ), planned AS (
+       UPDATE servers s SET restart_after = now(), crash_count = 0 FROM old
+       WHERE s.agent_id = old.id AND old.rebooted AND s.desired_state = 'running'
+         AND (s.auto_start OR (s.auto_restart AND s.status NOT IN ('stopped', 'error')))
+     )
+     UPDATE agents a SET status = 'online', failures = 0, last_seen = now(), version = $2, os = $3, cpu_cores = $4,
        memory_total = $5, disk_total = $6, boot_id = $7, incarnation = $8, capabilities = $9::jsonb, updated_at = now()
-     FROM (SELECT id, status AS previous FROM agents WHERE id = $1 FOR NO KEY UPDATE) old
-     WHERE a.id = old.id RETURNING old.previous`,
+     FROM old WHERE a.id = old.id RETURNING old.previous`,
     {
       bind: [
         id,

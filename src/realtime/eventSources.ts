@@ -10,13 +10,15 @@ import {
 } from '#src/db/operationQueries.js';
 import { AppError } from '#src/domain/errors.js';
 import { encodeCursor } from '#src/contracts/cursor.js';
+import { notificationSource } from './notificationSource.js';
 import { logMessage, operationMessage, statusMessage, type ServerStatusData } from './messages.js';
 import { readHeads, readPresentOperations, readPresentStatus, type PresentStatus } from './queries.js';
 
-/** The channels whose past is in Postgres: operation events, and what consoles have printed. */
+/** The channels whose past is in Postgres: operation events, what consoles have printed, what a user was told. */
 export type EventChannel =
   | { kind: 'server'; server_id: string; topic: 'status' | 'operations' | 'logs' }
-  | Extract<Channel, { kind: 'operation' }>;
+  | Extract<Channel, { kind: 'operation' }>
+  | { kind: 'notifications'; user_id: string };
 
 /** An event of a channel and its place in it. */
 export interface Entry {
@@ -36,6 +38,7 @@ export interface EventSource {
 
 export function createEventSource(db: Database, name: string, channel: EventChannel): EventSource {
   if (channel.kind === 'operation') return operationSource(db, name, channel.operation_id);
+  if (channel.kind === 'notifications') return notificationSource(db, name, channel.user_id);
   switch (channel.topic) {
     case 'status':
       return statusSource(db, name, channel.server_id);

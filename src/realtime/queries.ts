@@ -31,11 +31,18 @@ export interface Heads {
   operations: Map<string, number>;
   /** Time of the newest line, in µs. */
   consoles: Map<string, number>;
+  /** `seq`, by user */
+  notifications: Map<string, number>;
 }
 
 export async function readHeads(
   db: Database,
-  ids: { servers: readonly string[]; operations: readonly string[]; consoles?: readonly string[] },
+  ids: {
+    servers: readonly string[];
+    operations: readonly string[];
+    consoles?: readonly string[];
+    users?: readonly string[];
+  },
 ): Promise<Heads> {
   const found = await rows<{ of: 'server' | 'operation'; id: string; head: number }>(
     db,
@@ -49,7 +56,23 @@ export async function readHeads(
   const heads = (of: string) =>
     new Map(found.filter(each => each.of === of).map(({ id, head }) => [id, head]));
   const consoles = ids.consoles?.length ? await readLogHeads(db, ids.consoles) : new Map<string, number>();
-  return { servers: heads('server'), operations: heads('operation'), consoles };
+  const notifications = ids.users?.length
+    ? await readNotificationHeads(db, ids.users)
+    : new Map<string, number>();
+  return { servers: heads('server'), operations: heads('operation'), consoles, notifications };
+}
+
+/** The newest place of each user who was ever told something. */
+export async function readNotificationHeads(
+  db: Database,
+  userIds: readonly string[],
+): Promise<Map<string, number>> {
+  const found = await rows<{ user_id: string; seq: number }>(
+    db,
+    'SELECT user_id, seq FROM notification_heads WHERE user_id = ANY($1::uuid[])',
+    { bind: [userIds] },
+  );
+  return new Map(found.map(({ user_id, seq }) => [user_id, seq]));
 }
 
 export interface PresentStatus {

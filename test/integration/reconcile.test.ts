@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import pino from 'pino';
-import { reconcileAgent, type ReconcileDeps } from '#activities/reconcile.js';
+import { reconcileAgent } from '#activities/reconcileAgent.js';
+import type { ReconcileDeps } from '#activities/reconcileDeps.js';
 import type { AgentGateway } from '#src/agents/gateway.js';
 import { createGrpcGateway } from '#src/agents/grpcGateway.js';
 import { createBus } from '#src/bus/createBus.js';
