@@ -152,7 +152,7 @@ function crashAlert(server: ServerRow, plan: RestartPlan, crash: LastCrash): Ale
   return {
     ...alertOf(server, plan, crash),
     title: `${nameOf(server)} ${what}`,
-    body: `${crash.detail}\n${nextOf(plan)}`,
+    body: `${crash.detail}\n${nextOf(server, plan)}`,
     occasion: crash.run_id || crash.at,
   };
 }
@@ -168,7 +168,7 @@ function failedRestartAlert(
   return {
     ...alert,
     title: `${nameOf(server)} ${what}`,
-    body: `${error.detail}\n${nextOf(plan)}`,
+    body: `${error.detail}\n${nextOf(server, plan)}`,
     data: { ...alert.data, operation_id: op.id, error },
     occasion: op.id,
   };
@@ -195,7 +195,8 @@ function nameOf(server: ServerRow): string {
   return server.display_name ?? server.name;
 }
 
-function nextOf({ restart_after, crash_count, isLoop }: RestartPlan): string {
+function nextOf({ installed }: ServerRow, { restart_after, crash_count, isLoop }: RestartPlan): string {
+  if (!installed) return 'It stays down: its agent has not what it needs to start. Install it again.';
   if (isLoop) return `It stays down after ${crash_count} crashes, until someone starts it.`;
   if (restart_after === null) return 'It stays down until someone starts it.';
   return `It is started again (${crash_count} of ${CRASH_BUDGET}).`;

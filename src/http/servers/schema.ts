@@ -213,20 +213,17 @@ export const command = Joi.object<CommandInput, true>({
     .example('say hello'),
 });
 
-const lastCrash = named(
-  'ServerCrash',
-  Joi.object({
-    code: Joi.string()
-      .valid(...CRASH_CODES)
-      .required(),
-    detail: anyText().required(),
-    evidence: Joi.array().items(anyText()).required().description('The last lines that tell of it'),
-    report_path: anyText().allow(null).required().description('In the server’s folder'),
-    exit_code: integer().allow(null).required().description('Null: nobody saw it end'),
-    run_id: anyText().required(),
-    at: time().required(),
-  }),
-);
+const lastCrash = Joi.object({
+  code: Joi.string()
+    .valid(...CRASH_CODES)
+    .required(),
+  detail: anyText().required(),
+  evidence: Joi.array().items(anyText()).required().description('The last lines that tell of it'),
+  report_path: anyText().allow(null).required().description('In the server’s folder'),
+  exit_code: integer().allow(null).required().description('Null: nobody saw it end'),
+  run_id: anyText().required(),
+  at: time().required(),
+});
 
 const view = {
   id: uuid().required(),
