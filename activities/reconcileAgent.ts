@@ -1,5 +1,6 @@
 import { ProcessState, type ServerState, type ServerStates } from '#proto/gen/agent.js';
 import { agentAddress } from '#src/agents/address.js';
+import { recordBoot } from '#src/db/agentHealth.js';
 import { recordCrash } from '#src/db/crashes.js';
 import {
   confirmUnchanged,
@@ -42,6 +43,10 @@ export async function reconcileAgent(
   if (idle.length === 0 && serverIds) return NOTHING;
   const states = await inspect(deps, agent);
   if (!states) return NOTHING;
+  // What went down with its host has not crashed; what we have just read does not know of the boot.
+  if (states.bootId !== agent.boot_id && (await recordBoot(deps.db, agent.id, states.bootId))) {
+    return reconcileAgent(deps, agent, serverIds);
+  }
   const byId = new Map(states.servers.map(state => [state.serverId, state]));
   let accepted = 0;
   for (const server of idle) {
