@@ -12,6 +12,7 @@ import { greet } from './health.js';
 import { reconcileAgent } from './reconcileAgent.js';
 import type { ReconcileDeps } from './reconcileDeps.js';
 import { acceptDueRestarts } from './restarts.js';
+import { StateNews } from './stateNews.js';
 
 const HEARTBEAT_MS = 1_000;
 /** How soon a new agent is followed, and one that went is let go. */
@@ -21,6 +22,8 @@ const HELLO_DEADLINE_MS = 5_000;
 /** An agent frees disk space up to the positions that a stream is opened with. */
 const REOPEN_BYTES = 16 * 1024 * 1024;
 const SETTLE_MS = 50;
+/** How soon a server is looked at whose state changed while an operation worked on it. */
+const LOOK_AGAIN_MS = 1_000;
 
 export interface LinkDeps extends ReconcileDeps {
   /** Aborted when this process ends: the link lets go, and another worker takes it over at once. */
@@ -149,6 +152,7 @@ async function readStream(
 ): Promise<boolean> {
   const { known, request } = await positionsOf(deps, agent, place);
   const collector = new ConsoleCollector(deps, known);
+  const news = new StateNews(deps, agent);
   const ending = new AbortController();
   const stream = deps.gateway.streamEvents(
     agentAddress(agent, deps.openToken),
@@ -157,42 +161,43 @@ async function readStream(
   );
   let failure: unknown;
   let settling = Promise.resolve();
-  const timer = setInterval(() => {
-    settling = settling
-      .then(() => collector.settle())
-      .catch(error => {
-        failure = error;
-        ending.abort();
-      });
-  }, SETTLE_MS);
+  const inTurn = (work: () => Promise<void>) => {
+    settling = settling.then(work).catch(error => {
+      failure = error;
+      ending.abort();
+    });
+  };
+  const timers = [
+    setInterval(() => inTurn(() => collector.settle()), SETTLE_MS),
+    setInterval(() => inTurn(() => news.look()), LOOK_AGAIN_MS),
+  ];
   try {
     for await (const batch of stream) {
-      await take(deps, agent, batch, place, collector);
+      await take(batch, place, collector, news);
       if (collector.storedBytes >= REOPEN_BYTES) return true;
     }
     return false;
   } catch (error) {
     throw failure ?? error;
   } finally {
-    clearInterval(timer);
+    timers.forEach(clearInterval);
     await settling;
     ending.abort();
   }
 }
 
 async function take(
-  deps: ReconcileDeps,
-  agent: AgentRow,
   batch: EventBatch,
   place: Place,
   collector: ConsoleCollector,
+  news: StateNews,
 ): Promise<void> {
   place.journalId = batch.journalId;
   for (const { event, serverId, atMs } of batch.events) {
     if (event?.$case === 'console') await collector.add(serverId, event.console, atMs);
     if (event?.$case === 'state') place.afterSeq = event.state.seq;
   }
-  await reconcileAgent(deps, agent, serversWithNews(batch));
+  await news.add(serversWithNews(batch));
 }
 
 /** What is stored of each console of an agent; of one that was never stored the agent is asked for all. */

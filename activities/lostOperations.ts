@@ -50,7 +50,11 @@ async function fateOfWorkflow(deps: ReconcileDeps, op: OperationRow): Promise<st
  * Workflows under way whose operation has no row: the database was restored to before it was accepted. Each ends by
  * itself, without effect, at its next step in the database; here it becomes visible. Answers how many there are.
  */
-export async function reportOrphans({ temporal, db, logger }: ReconcileDeps): Promise<number> {
+export async function reportOrphans({
+  temporal,
+  db,
+  logger,
+}: Pick<ReconcileDeps, 'temporal' | 'db' | 'logger'>): Promise<number> {
   const client = await temporal();
   const underWay = await client.connection.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
     listUnderWay(client),

@@ -4,8 +4,8 @@ import { recordBoot } from '#src/db/agentHealth.js';
 import { recordCrash } from '#src/db/crashes.js';
 import {
   confirmUnchanged,
-  listIdleServers,
   listOwned,
+  listServersOf,
   markMissing,
   raiseNumbers,
 } from '#src/db/reconciliation.js';
@@ -24,9 +24,9 @@ export interface AgentFindings {
   accepted: number;
   /** Servers that the agent holds and that are not its own, by our rows. */
   strangers: number;
+  /** Servers that were left to the operation that works on them. */
+  busy: string[];
 }
-
-const NOTHING: AgentFindings = { accepted: 0, strangers: 0 };
 
 /**
  * Compares processes of one agent, all or those of the given servers, with what we believe. Servers that an operation
@@ -39,10 +39,12 @@ export async function reconcileAgent(
 ): Promise<AgentFindings> {
   // Read before the agent is asked. The other way round a server could be started in between, and be stopped for
   // having been seen stopped. What an operation changes from here on, `confirmUnchanged` finds out.
-  const idle = await listIdleServers(deps.db, agent.id, serverIds);
-  if (idle.length === 0 && serverIds) return NOTHING;
+  const servers = serverIds?.length === 0 ? [] : await listServersOf(deps.db, agent.id, serverIds);
+  const idle = servers.filter(server => server.current_op_id === null);
+  const busy = servers.filter(server => server.current_op_id !== null).map(({ id }) => id);
+  if (idle.length === 0 && serverIds) return { accepted: 0, strangers: 0, busy };
   const states = await inspect(deps, agent);
-  if (!states) return NOTHING;
+  if (!states) return { accepted: 0, strangers: 0, busy };
   // What went down with its host has not crashed; what we have just read does not know of the boot.
   if (states.bootId !== agent.boot_id && (await recordBoot(deps.db, agent.id, states.bootId))) {
     return reconcileAgent(deps, agent, serverIds);
@@ -52,7 +54,7 @@ export async function reconcileAgent(
   for (const server of idle) {
     if (await reconcileServer(deps, server, byId.get(server.id))) accepted += 1;
   }
-  return { accepted, strangers: serverIds ? 0 : await reportStrangers(deps, agent, states.servers) };
+  return { accepted, strangers: serverIds ? 0 : await reportStrangers(deps, agent, states.servers), busy };
 }
 
 async function inspect(deps: ReconcileDeps, agent: AgentRow): Promise<ServerStates | null> {

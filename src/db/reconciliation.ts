@@ -4,17 +4,15 @@ import type { Database } from './connect.js';
 import { row, rows } from './sql.js';
 import type { AgentRow, OperationRow, ServerRow } from './types.js';
 
-/** Servers of an agent that no operation is working on; all of them, or those among the given ones. */
-export async function listIdleServers(
+/** Servers of an agent: all of them, or those among the given ones. */
+export async function listServersOf(
   db: Database,
   agentId: string,
   among?: readonly string[],
 ): Promise<ServerRow[]> {
-  if (among?.length === 0) return [];
   return rows<ServerRow>(
     db,
-    `SELECT * FROM servers
-     WHERE agent_id = $1 AND current_op_id IS NULL AND ($2::text[] IS NULL OR id::text = ANY($2::text[]))`,
+    `SELECT * FROM servers WHERE agent_id = $1 AND ($2::text[] IS NULL OR id::text = ANY($2::text[]))`,
     { bind: [agentId, among ?? null] },
   );
 }

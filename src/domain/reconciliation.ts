@@ -36,9 +36,7 @@ export function correctionFor(believed: BelievedServer, observed: ObservedServer
       if (believed.desired_state === 'stopped') return correct('server.stop', 'It runs and should not');
       return believed.status === 'running' ? null : correct('server.start', 'It runs already');
     case 'starting':
-      return believed.desired_state === 'stopped'
-        ? correct('server.stop', 'It starts and should not')
-        : null;
+      return believed.desired_state === 'stopped' ? correct('server.stop', 'It starts and should not') : null;
     case 'stopping':
       return null;
     case 'stopped':

@@ -53,9 +53,9 @@ describe('reconciling an agent', () => {
     gateway = createGrpcGateway({ logger, defaultDeadlineMs: 5_000 });
     const { id, host, port } = agent.address;
     await buildAgent(db, { id, ip_address: host, port, tls_mode: 'plaintext' });
-    const [row] = await listAgents(db);
-    if (!row) throw new Error('the agent has no row');
-    agentRow = row;
+    const [registered] = await listAgents(db);
+    if (!registered) throw new Error('the agent has no row');
+    agentRow = registered;
     const bus = createBus({ redisUrl: undefined, logger });
     const temporal = () => Promise.reject(new Error('no Temporal here'));
     const dispatcher = new Dispatcher({ db, bus, logger, temporal, eager: false, pollMs: 1_000 });

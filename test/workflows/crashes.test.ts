@@ -1,11 +1,12 @@
 import { expect } from 'chai';
+import { reportOrphans } from '#activities/lostOperations.js';
 import { row, rows } from '#src/db/sql.js';
 import type { NotificationRow, OperationRow, ServerRow } from '#src/db/types.js';
 import { CRASH_BUDGET } from '#src/domain/crash.js';
 import type { OperationKind } from '#src/domain/operation.js';
 import { ProcessState } from '#proto/gen/agent.js';
 import { buildOperation, buildServer, buildUser } from '../build.js';
-import { neverReady, onStart, startFakeAgent, type FakeAgent } from '../fakeAgent.js';
+import { neverReady, onStart, onWork, startFakeAgent, type FakeAgent } from '../fakeAgent.js';
 import { startTestStack, type TestStack } from '../harness/stack.js';
 import { waitFor } from '../harness/waitFor.js';
 
@@ -126,6 +127,18 @@ describe('a server whose process or record goes astray', function () {
       expect(await serverRow()).to.include({ status: 'running', crash_count: 0 });
     });
 
+    it('while an operation still works on the server: found when that has ended', async () => {
+      await start();
+      const jar = { jar_url: 'http://127.0.0.1/server.jar', jar_sha256: '0'.repeat(64) };
+      await stack.db.models.Server.update(jar, { where: { id: server } });
+      agent.script(onWork('provision', { afterMs: 1_000 }));
+      const provision = await request('server.provision');
+      await waitFor(async () => (await serverRow()).current_op_id === provision.id, { what: 'it to begin' });
+      agent.crash(server, 1);
+      expect(await stack.ended(provision.id)).to.include({ state: 'succeeded' });
+      await until('error');
+    });
+
     it('with its host: everything that ran is up again after the boot', async () => {
       await start();
       await agent.restart({ rebooted: true });
@@ -193,17 +206,22 @@ describe('a server whose process or record goes astray', function () {
            desired_state = 'stopped' WHERE id = $1 RETURNING id`,
         { bind: [server, id] },
       );
+      await waitFor(async () => (await orphans()) === 1, { everyMs: 10, what: 'the orphan to be seen' });
       await waitFor(() => agent.servers.get(server)?.state === ProcessState.STOPPED, {
         timeoutMs: ROUNDS_MS,
         what: 'the process to be stopped',
       });
       expect(await until('stopped', { timeoutMs: ROUNDS_MS })).to.include({ desired_state: 'stopped' });
-      const end = await stack.temporal.workflow.getHandle(workflow_id).result().catch(String);
-      expect(end).to.be.a('string');
+      await waitFor(async () => (await orphans()) === 0, { what: 'the workflow to be over' });
+      const { status } = await stack.temporal.workflow.getHandle(workflow_id).describe();
+      expect(status.name).to.equal('FAILED');
       agent.clearScript();
       await start();
     });
   });
+
+  const orphans = () =>
+    reportOrphans({ db: stack.db, logger: stack.core.logger, temporal: async () => stack.temporal.workflow });
 
   /** A row counts as lost only when its workflow has had the time to appear. */
   async function letAge(id: string): Promise<void> {
