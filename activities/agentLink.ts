@@ -11,8 +11,10 @@ import { AppError } from '#src/domain/errors.js';
 import { ConsoleCollector, readTimeOf, StalePosition } from './consoleCollector.js';
 import { greet } from './health.js';
 import { HungServers, type HungDeps } from './hungServers.js';
-import { reconcileAgent, type ReconcileDeps } from './reconcile.js';
+import { reconcileAgent } from './reconcileAgent.js';
+import { acceptDueRestarts } from './restarts.js';
 import { SampleCollector } from './sampleCollector.js';
+import { StateNews } from './stateNews.js';
 
 const HEARTBEAT_MS = 1_000;
 /** How soon a new agent is followed, and one that went is let go. */
@@ -22,6 +24,8 @@ const HELLO_DEADLINE_MS = 5_000;
 /** An agent frees disk space up to the positions that a stream is opened with. */
 const REOPEN_BYTES = 16 * 1024 * 1024;
 const SETTLE_MS = 50;
+/** How soon a server is looked at whose state changed while an operation worked on it. */
+const LOOK_AGAIN_MS = 1_000;
 
 export interface LinkDeps extends HungDeps {
   /** Aborted when this process ends: the link lets go, and another worker takes it over at once. */
@@ -43,6 +47,7 @@ export function createLinkActivities(deps: LinkDeps): LinkActivities {
       try {
         while (!ending.aborted) {
           await updateRoster(deps, links);
+          await startDue(deps);
           await sleep(ROSTER_MS, undefined, { signal: ending }).catch(ignoreAbort);
         }
         if (context.cancellationSignal.aborted) throw new CancelledFailure('the link ends');
@@ -84,6 +89,15 @@ async function updateRoster(deps: HungDeps, links: Map<string, Link>): Promise<v
     links.delete(id);
   }
   for (const agent of agents) if (!links.has(agent.id)) links.set(agent.id, openLink(deps, agent));
+}
+
+/** Here too, since the reconciler's rounds are too far apart for a server that is to be back in a moment. */
+async function startDue(deps: HungDeps): Promise<void> {
+  try {
+    await acceptDueRestarts(deps);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+  }
 }
 
 function signatureOf(agent: AgentRow): string {
@@ -142,6 +156,7 @@ async function readStream(
   const sampled = await readSamplePosition(deps.db, agent.id);
   const hung = new HungServers(deps, agent);
   const samples = new SampleCollector({ ...deps, hung }, agent.id, sampled);
+  const news = new StateNews(deps, agent);
   const ending = new AbortController();
   const collector = new ConsoleCollector(deps, known, () => ending.abort());
   const stream = deps.gateway.streamEvents(
@@ -149,42 +164,54 @@ async function readStream(
     { afterSeq: place.afterSeq, journalId: place.journalId, console: request, samples: sampled ?? undefined },
     { signal: AbortSignal.any([signal, ending.signal]) },
   );
+  let failure: unknown;
+  const looking = keepLooking(news, ending.signal).catch((error: unknown) => {
+    failure = error;
+    ending.abort();
+  });
   const timer = setInterval(() => collector.settle(), SETTLE_MS);
   try {
     for await (const batch of stream) {
-      await take(deps, agent, batch, place, collector);
+      await take(batch, place, collector, news);
       await samples.add(batch);
       if (collector.storedBytes >= REOPEN_BYTES) return true;
     }
     return false;
   } catch (error) {
     collector.throwFailure(); // where that has ended the stream
-    throw error;
+    throw failure ?? error;
   } finally {
     clearInterval(timer);
     ending.abort();
-    await collector.close();
+    await Promise.all([collector.close(), looking]);
+  }
+}
+
+/** Until the signal; rejects with what the database says. */
+async function keepLooking(news: StateNews, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(ignoreAbort);
+    if (!signal.aborted) await news.look();
   }
 }
 
 async function take(
-  deps: ReconcileDeps,
-  agent: AgentRow,
   batch: EventBatch,
   place: Place,
   collector: ConsoleCollector,
+  news: StateNews,
 ): Promise<void> {
   place.journalId = batch.journalId;
   for (const { event, serverId, atMs } of batch.events) {
     if (event?.$case === 'console') collector.add(serverId, event.console, readTimeOf(batch, atMs));
     if (event?.$case === 'state') place.afterSeq = event.state.seq;
   }
-  await reconcileAgent(deps, agent, serversWithNews(batch));
+  await news.add(serversWithNews(batch));
   await collector.room();
 }
 
 /** What is stored of each console of an agent; of one that was never stored the agent is asked for all. */
-async function positionsOf(deps: ReconcileDeps, agent: AgentRow, { corrected }: Place) {
+async function positionsOf(deps: HungDeps, agent: AgentRow, { corrected }: Place) {
   const known = new Map<string, ConsolePosition>();
   const request: Record<string, { runId: string; offset: number }> = {};
   for (const [serverId, stored] of await readPositions(deps.db, agent.id)) {

@@ -20,10 +20,12 @@ import {
 } from '#src/contracts/activities.js';
 import { reportProgress } from '#src/db/carryOperation.js';
 import type { Database } from '#src/db/connect.js';
+import { noteCrash } from '#src/db/crashes.js';
 import { loadWork, type WorkSubject } from '#src/db/workSubject.js';
 import { AppError, isErrorCode } from '#src/domain/errors.js';
 import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 import { buildWork } from './buildWork.js';
+import { crashOf } from './crashOf.js';
 import { toFailure } from './errors.js';
 import { ProgressReporter } from './progressReporter.js';
 
@@ -146,7 +148,11 @@ async function watch(deps: AgentActivityDeps, attempt: Attempt): Promise<AgentWo
   const options = { deadlineMs: context.info.startToCloseTimeoutMs, signal: detached.signal };
   try {
     for await (const status of deps.gateway.watchWork(agent, key, options)) {
-      if (TERMINAL.has(status.state)) return resultOf(status);
+      if (TERMINAL.has(status.state)) {
+        if (status.server?.state === ProcessState.CRASHED)
+          await noteCrash(deps.db, subject.server.id, crashOf(status.server));
+        return resultOf(status);
+      }
       if (status.progress) progress.report(status.progress);
     }
     // A stream that ends without a terminal state is a lost reply: watch again.

@@ -1,10 +1,11 @@
 import { ProcessState } from '#proto/gen/agent.js';
 import { agentAddress } from '#src/agents/address.js';
-import { confirmUnchanged, listIdleServers, type IdleServer } from '#src/db/reconciliation.js';
+import { confirmUnchanged, listServersOf } from '#src/db/reconciliation.js';
 import { alertSilence, type Silence } from '#src/db/silences.js';
-import type { AgentRow } from '#src/db/types.js';
+import type { AgentRow, ServerRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
-import { REFUSALS, type ReconcileDeps } from './reconcile.js';
+import { acceptCorrection } from './acceptCorrection.js';
+import type { ReconcileDeps } from './reconcileDeps.js';
 
 const RPC_DEADLINE_MS = 5_000;
 
@@ -59,9 +60,13 @@ export class HungServers {
   async #restart(silences: readonly Silence[]): Promise<void> {
     const { db, gateway, openToken } = this.deps;
     const ids = silences.map(({ server_id }) => server_id);
-    const idle = await listIdleServers(db, this.agent.id, ids);
-    const wanted = idle.filter(
-      server => server.restart_when_hung && server.desired_state === 'running' && server.status === 'running',
+    const servers = await listServersOf(db, this.agent.id, ids);
+    const wanted = servers.filter(
+      server =>
+        server.current_op_id === null &&
+        server.restart_when_hung &&
+        server.desired_state === 'running' &&
+        server.status === 'running',
     );
     if (wanted.length === 0) return;
     let running: Map<string, string>;
@@ -80,22 +85,17 @@ export class HungServers {
     }
   }
 
-  async #accept(server: IdleServer, noticed: Noticed): Promise<void> {
-    const { db, operations, logger } = this.deps;
-    try {
-      const { replayed } = await operations.request({
-        kind: 'server.restart',
-        serverId: server.id,
-        requestedBy: null,
-        trigger: 'reconcile',
-        reason: 'It lives and does not answer',
-        idempotencyKey: `hung:${server.id}:${noticed.occasion}`,
-        prepare: transaction => confirmUnchanged(db, transaction, server, false),
-      });
-      noticed.restarted = true;
-      if (!replayed) logger.info({ server: server.id, run: noticed.run_id }, 'a hung server is restarted');
-    } catch (error) {
-      if (!(error instanceof AppError && REFUSALS.has(error.code))) throw error;
-    }
+  async #accept(server: ServerRow, noticed: Noticed): Promise<void> {
+    const acceptance = await acceptCorrection(this.deps, {
+      kind: 'server.restart',
+      serverId: server.id,
+      reason: 'It lives and does not answer',
+      idempotencyKey: `hung:${server.id}:${noticed.occasion}`,
+      prepare: async transaction => {
+        await confirmUnchanged(this.deps.db, transaction, server);
+        return [];
+      },
+    });
+    if (acceptance !== 'refused') noticed.restarted = true;
   }
 }

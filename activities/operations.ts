@@ -48,8 +48,9 @@ export function createOperationActivities({ db, bus, sendNow }: OperationActivit
     },
 
     async finishOperation({ operationId, ...ending }) {
-      const { operation, outbox } = await finishOperation(db, operationId, ending);
+      const { operation, outbox, told } = await finishOperation(db, operationId, ending);
       poke(operationId, operation.server_id);
+      for (const user_id of told) bus.publish('notifications', { user_id });
       // The next in the queue starts now instead of at the dispatcher's next look; not awaited: the outcome is in.
       void sendNow(outbox);
     },

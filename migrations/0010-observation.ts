@@ -43,6 +43,7 @@ export const observation: Migration = {
       ADD COLUMN restart_after timestamptz,
       ADD COLUMN restart_when_hung boolean NOT NULL DEFAULT false,
       ADD COLUMN last_crash jsonb;
+    CREATE INDEX servers_restart_after_idx ON servers (restart_after) WHERE restart_after IS NOT NULL;
     COMMENT ON COLUMN servers.restart_after IS 'it crashed, and the reconciler starts it again then; null = nothing is due';
     COMMENT ON COLUMN servers.last_crash IS 'cause and time of the newest crash, as its agent told them';
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { AgentServiceService, type ServerState } from '#proto/gen/agent.js';
+import { AgentServiceService, type CrashCause, type ServerState } from '#proto/gen/agent.js';
 import type { AgentAddress } from '#src/agents/gateway.js';
 import { selfSigned, type SelfSigned } from './fakeAgent/certificate.js';
 import { EventLog } from './fakeAgent/eventLog.js';
@@ -45,17 +45,28 @@ export interface FakeAgent {
   script(...lines: ScriptLine[]): void;
   /** Takes back all lines, or all of one type, e.g. `hang`. */
   clearScript(type?: ScriptLine['type']): void;
-  /** The server's process ends by itself. */
-  crash(serverId: string, exitCode: number): void;
+  /** The server's process ends by itself; without an exit code nobody saw it. */
+  crash(serverId: string, exitCode: number | undefined, cause?: CrashCause): void;
+  /** Someone types `stop` on the server's console. */
+  exit(serverId: string): void;
   /** Console lines of the present run. */
   emit(event: { serverId: string; lines: readonly string[] }): void;
   /** The next sample of this incarnation: of the host, and of servers, silent ones by `unresponsiveSeconds`. */
   emitSample(sample?: EmittedSample): void;
   /** The agent process dies and comes back on the same port; servers and ledger outlive it, as with a real one. */
-  restart(options?: { newCertificate?: boolean; loseJournal?: boolean }): Promise<void>;
+  restart(options?: RestartOptions): Promise<void>;
   /** Closes the port as a dead process would; `restart` brings it back. */
   goDown(): void;
   stop(): Promise<void>;
+}
+
+export interface RestartOptions {
+  newCertificate?: boolean;
+  loseJournal?: boolean;
+  /** Its host went down and came up: a new boot id, and every process ended unseen. */
+  rebooted?: boolean;
+  /** On an empty disk: it knows nothing any more. */
+  reinstalled?: boolean;
 }
 
 const HOST = '127.0.0.1';
@@ -98,19 +109,28 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
     effects: servers.effects,
     script: (...lines) => script.play(lines),
     clearScript: type => script.clear(type),
-    crash(serverId, exitCode) {
-      servers.crash(serverId, exitCode);
+    crash(serverId, exitCode, cause) {
+      servers.crash(serverId, exitCode, cause);
       ledger.processEnded(serverId);
     },
+    exit: serverId => servers.exit(serverId),
     emit: ({ serverId, lines }) => log.print(serverId, lines),
     emitSample(sample = {}) {
       log.samples.add(sample, serverId => servers.snapshot(serverId).runId);
       log.wake();
     },
-    async restart({ newCertificate = false, loseJournal = false } = {}) {
+    async restart({ newCertificate, loseJournal, rebooted, reinstalled } = {}) {
       server.shutDown();
       if (newCertificate) certificate = selfSigned();
-      if (loseJournal) log.loseJournal();
+      if (rebooted) {
+        identity.bootId = randomUUID();
+        for (const serverId of servers.states.keys()) servers.crash(serverId, undefined);
+      }
+      if (reinstalled) {
+        servers.states.clear();
+        ledger.forget();
+      }
+      if (loseJournal || reinstalled) log.loseJournal();
       identity.incarnation = randomUUID();
       log.samples.begin();
       server = await listen(service, certificate, port);

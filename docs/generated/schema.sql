@@ -414,6 +414,7 @@ CREATE TABLE servers (
 CREATE INDEX servers_agent_id_idx ON servers USING btree (agent_id);
 CREATE UNIQUE INDEX servers_agent_id_port_key ON servers USING btree (agent_id, port) WHERE (port IS NOT NULL);
 CREATE INDEX servers_name_idx ON servers USING btree (name);
+CREATE INDEX servers_restart_after_idx ON servers USING btree (restart_after) WHERE (restart_after IS NOT NULL);
 CREATE INDEX servers_status_idx ON servers USING btree (status);
 CREATE INDEX servers_user_id_idx ON servers USING btree (user_id);
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON servers FOR EACH ROW EXECUTE FUNCTION touch_updated_at();

@@ -65,10 +65,13 @@ export type AgentActivities = Record<
 
 /** Housekeeping, started by schedules. */
 export interface ReconcileActivities {
-  /** Ends rows whose workflow is gone; answers how many. */
-  closeLostOperations(): Promise<{ closed: number }>;
-  /** Compares every reachable agent's processes with the rows and accepts operations where they differ. */
-  reconcileAgents(): Promise<{ agents: number; accepted: number }>;
+  /** Ends rows whose workflow is gone; answers how many, and how many workflows under way have no row. */
+  closeLostOperations(): Promise<{ closed: number; orphans: number }>;
+  /**
+   * Compares every reachable agent's processes with the rows and accepts operations where they differ, and those whose
+   * time has come. `strangers`: servers that agents hold and that are not theirs.
+   */
+  reconcileAgents(): Promise<{ agents: number; accepted: number; strangers: number }>;
 }
 
 export interface RetentionActivities {

@@ -28,8 +28,15 @@ export const SCHEDULES = {
   partitions: 'partitions',
 } as const;
 
+const OPERATION_PREFIX = 'op:';
+
 export function operationWorkflowId(operationId: string): string {
-  return `op:${operationId}`;
+  return OPERATION_PREFIX + operationId;
+}
+
+/** Null for a workflow that carries no operation. */
+export function operationIdOf(workflowId: string): string | null {
+  return workflowId.startsWith(OPERATION_PREFIX) ? workflowId.slice(OPERATION_PREFIX.length) : null;
 }
 
 export function agentLinkWorkflowId(shard: number): string {

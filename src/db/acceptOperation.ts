@@ -105,17 +105,22 @@ async function replay(db: Database, transaction: Transaction, incoming: NewOpera
 /**
  * Takes the mutex by taking the next number of the server, and gives the server the state that was asked for. A
  * statement of its own: the next one then sees all that whoever held the lock before has committed.
+ *
+ * Whoever asks for a state takes the place of the restart that a crash has planned, and whoever asks for `running`
+ * gives it a fresh budget of crashes.
  */
 async function lockServer(
   db: Database,
   transaction: Transaction,
-  { serverId, desiredState }: NewOperation,
+  { kind, serverId, desiredState }: NewOperation,
 ): Promise<ServerRow> {
   const server = await row<ServerRow>(
     db,
-    `UPDATE servers SET op_seq = op_seq + 1, desired_state = coalesce($2, desired_state), updated_at = now()
+    `UPDATE servers SET op_seq = op_seq + 1, desired_state = coalesce($2, desired_state), updated_at = now(),
+       restart_after = CASE WHEN $2 IS NULL AND $3 <> 'server.start' THEN restart_after END,
+       crash_count = CASE WHEN $2 = 'running' THEN 0 ELSE crash_count END
      WHERE id = $1 RETURNING *`,
-    { bind: [serverId, desiredState ?? null], transaction },
+    { bind: [serverId, desiredState ?? null, kind], transaction },
   );
   if (!server) throw new AppError('not-found', { detail: 'There is no such server' });
   return server;

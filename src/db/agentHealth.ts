@@ -25,10 +25,11 @@ export async function recordAgentFacts(
   id: string,
   facts: AgentFacts,
 ): Promise<StatusChange | null> {
+  await recordBoot(db, id, facts.boot_id);
   const changed = await row<{ previous: AgentStatus }>(
     db,
     `UPDATE agents a SET status = 'online', failures = 0, last_seen = now(), version = $2, os = $3, cpu_cores = $4,
-       memory_total = $5, disk_total = $6, boot_id = $7, incarnation = $8, capabilities = $9::jsonb, updated_at = now()
+       memory_total = $5, disk_total = $6, incarnation = $7, capabilities = $8::jsonb, updated_at = now()
      FROM (SELECT id, status AS previous FROM agents WHERE id = $1 FOR NO KEY UPDATE) old
      WHERE a.id = old.id RETURNING old.previous`,
     {
@@ -39,13 +40,36 @@ export async function recordAgentFacts(
         facts.cpu_cores,
         facts.memory_total,
         facts.disk_total,
-        facts.boot_id,
         facts.incarnation,
         JSON.stringify(facts.capabilities),
       ],
     },
   );
   return changed && changed.previous !== 'online' ? { id, status: 'online' } : null;
+}
+
+/**
+ * A new boot id says that the agent's host went down, with all processes. In the same statement, so that no death of
+ * ours can lose it, its servers that shall run are planned to come back: those that start with their host, and those
+ * that ran and restart by themselves. Answers whether there was a boot; of an agent's first one nothing follows.
+ */
+export async function recordBoot(db: Database, agentId: string, bootId: string): Promise<boolean> {
+  if (bootId === '') return false;
+  const old = await row<{ booted: boolean }>(
+    db,
+    `WITH old AS (
+       SELECT id, boot_id FROM agents WHERE id = $1 AND boot_id IS DISTINCT FROM $2 FOR NO KEY UPDATE
+     ), recorded AS (
+       UPDATE agents a SET boot_id = $2 FROM old WHERE a.id = old.id
+     ), planned AS (
+       UPDATE servers s SET restart_after = now(), crash_count = 0 FROM old
+       WHERE s.agent_id = old.id AND old.boot_id IS NOT NULL AND s.desired_state = 'running'
+         AND (s.auto_start OR (s.auto_restart AND s.status NOT IN ('stopped', 'error')))
+     )
+     SELECT boot_id IS NOT NULL AS booted FROM old`,
+    { bind: [agentId, bootId] },
+  );
+  return old?.booted ?? false;
 }
 
 export interface PingResult {

@@ -75,6 +75,7 @@ export async function transitionServer(db: Database, move: Transition): Promise<
       db,
       `UPDATE servers SET status = $2::text, status_op_seq = $3, status_step = $4, updated_at = now(),
          last_started = CASE WHEN $2::text = 'running' AND status <> 'running' THEN now() ELSE last_started END,
+         restart_after = CASE WHEN $2::text = 'running' THEN NULL ELSE restart_after END,
          last_stopped = CASE WHEN $2::text IN ('stopped', 'error') AND status NOT IN ('stopped', 'error') THEN now()
                         ELSE last_stopped END
        WHERE id = $1 RETURNING id`,

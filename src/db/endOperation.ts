@@ -3,6 +3,7 @@ import type { OperationView } from '#src/contracts/operation.js';
 import { AppError, ERRORS, type ErrorCode } from '#src/domain/errors.js';
 import { hasEnded, type EndedState } from '#src/domain/operation.js';
 import type { Database } from './connect.js';
+import { recordFailedRestart } from './crashes.js';
 import { appendEvent } from './events.js';
 import { viewOperation } from './operationQueries.js';
 import { SENDER_HAS } from './outbox.js';
@@ -41,6 +42,8 @@ export interface Ended {
   operation: OperationView;
   /** The next of the server's queue, now current and waiting in the outbox. */
   outbox: string[];
+  /** Users who have a new alert. */
+  told: string[];
 }
 
 /**
@@ -51,7 +54,7 @@ export interface Ended {
 export async function finishOperation(db: Database, id: string, ending: Ending): Promise<Ended> {
   return inTransaction(db, async transaction => {
     const { op } = await lockOperation(db, transaction, id);
-    if (hasEnded(op.state)) return { operation: viewOperation(op), outbox: [] };
+    if (hasEnded(op.state)) return { operation: viewOperation(op), outbox: [], told: [] };
     const takenOver = op.superseded_by !== null && !(await isCurrent(db, transaction, op));
     return endLocked(db, transaction, op, takenOver ? { state: 'cancelled' } : ending);
   });
@@ -96,10 +99,17 @@ async function endLocked(
   const key = resting ? `needs_operator:${op.event_seq}` : 'ended';
   await appendEvent(db, transaction, { operationId: op.id, key, type: ending.state, data });
   const outbox = resting ? [] : await handOver(db, transaction, op);
+  const told = error && isFailedRestart(ended) ? await recordFailedRestart(db, transaction, op, error) : [];
   if (ending.deleteServer && op.server_id) {
     await row(db, 'DELETE FROM servers WHERE id = $1 RETURNING id', { bind: [op.server_id], transaction });
   }
-  return { operation: viewOperation(ended), outbox };
+  return { operation: viewOperation(ended), outbox, told };
+}
+
+/** Nobody but us waits for such a start: it is ours to try again. */
+function isFailedRestart({ kind, trigger, state }: OperationRow): boolean {
+  const failed = state === 'failed' || state === 'compensated';
+  return kind === 'server.start' && trigger === 'reconcile' && failed;
 }
 
 function errorOf(op: OperationRow, ending: Ending): Ending['error'] {
@@ -169,7 +179,7 @@ export async function requestCancel(
   }
   if (op.state === 'accepted') return endUnbegun(db, transaction, id, reason);
   if (op.cancel_requested_at && (op.superseded_by !== null || !reason.supersededBy)) {
-    return { operation: viewOperation(op), outbox: [] };
+    return { operation: viewOperation(op), outbox: [], told: [] };
   }
   const cancelling = await row<OperationRow>(
     db,
@@ -184,7 +194,7 @@ export async function requestCancel(
     type: 'cancel_requested',
     data: reason.supersededBy ? { superseded_by: reason.supersededBy } : {},
   });
-  return { operation: viewOperation(cancelling ?? op), outbox: [id] };
+  return { operation: viewOperation(cancelling ?? op), outbox: [id], told: [] };
 }
 
 /** A user's cancel. Rejects with `not-found`, `operation-finished`, `needs-operator`. */

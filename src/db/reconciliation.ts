@@ -4,27 +4,27 @@ import type { Database } from './connect.js';
 import { row, rows } from './sql.js';
 import type { AgentRow, OperationRow, ServerRow } from './types.js';
 
-/** Crashes older than this are forgiven. */
-const CRASH_WINDOW = '10 minutes';
-
-export type IdleServer = ServerRow & { crashes: number };
-
-/**
- * Servers of an agent that no operation is working on, with their crashes of the present window; all of them, or those
- * among the given ones.
- */
-export async function listIdleServers(
+/** Servers of an agent: all of them, or those among the given ones. */
+export async function listServersOf(
   db: Database,
   agentId: string,
   among?: readonly string[],
-): Promise<IdleServer[]> {
-  if (among?.length === 0) return [];
-  return rows<IdleServer>(
+): Promise<ServerRow[]> {
+  return rows<ServerRow>(
     db,
-    `SELECT *, CASE WHEN crash_window_started_at > now() - interval '${CRASH_WINDOW}' THEN crash_count ELSE 0 END AS crashes
-     FROM servers WHERE agent_id = $1 AND current_op_id IS NULL AND ($2::text[] IS NULL OR id::text = ANY($2::text[]))`,
+    `SELECT * FROM servers WHERE agent_id = $1 AND ($2::text[] IS NULL OR id::text = ANY($2::text[]))`,
     { bind: [agentId, among ?? null] },
   );
+}
+
+/** Those of the given ids that are servers of this agent. */
+export async function listOwned(db: Database, agentId: string, ids: readonly string[]): Promise<Set<string>> {
+  const owned = await rows<{ id: string }>(
+    db,
+    'SELECT id FROM servers WHERE agent_id = $1 AND id::text = ANY($2::text[])',
+    { bind: [agentId, ids] },
+  );
+  return new Set(owned.map(({ id }) => id));
 }
 
 export async function listAgents(db: Database): Promise<AgentRow[]> {
@@ -40,7 +40,6 @@ export async function confirmUnchanged(
   db: Database,
   transaction: Transaction,
   server: { id: string; op_seq: number },
-  isCrash: boolean,
 ): Promise<void> {
   const now = await row<{ op_seq: number }>(
     db,
@@ -51,16 +50,45 @@ export async function confirmUnchanged(
     },
   );
   if (now?.op_seq !== server.op_seq) throw new AppError('stale-write');
-  if (!isCrash) return;
-  await row(
+}
+
+/**
+ * An agent refuses what is older than the highest numbers it has accepted. After a restore of the database ours may be
+ * lower: they go on from the agent's. Answers the new row; undefined when ours are as high, as they always are but then.
+ */
+export async function raiseNumbers(
+  db: Database,
+  id: string,
+  atAgent: { epoch: number; opSeq: number },
+): Promise<ServerRow | undefined> {
+  return row<ServerRow>(
     db,
-    `UPDATE servers SET
-       crash_count = CASE WHEN crash_window_started_at > now() - interval '${CRASH_WINDOW}' THEN crash_count + 1 ELSE 1 END,
-       crash_window_started_at = CASE WHEN crash_window_started_at > now() - interval '${CRASH_WINDOW}'
-                                 THEN crash_window_started_at ELSE now() END
-     WHERE id = $1 RETURNING id`,
-    { bind: [server.id], transaction },
+    `UPDATE servers SET owner_epoch = greatest(owner_epoch, $2), op_seq = greatest(op_seq, $3)
+     WHERE id = $1 AND current_op_id IS NULL AND (owner_epoch, op_seq) < ($2::bigint, $3::bigint) RETURNING *`,
+    { bind: [id, atAgent.epoch, atAgent.opSeq] },
   );
+}
+
+/** Its agent has not (any more) what a start needs; unless something was asked of it since it was looked at. */
+export async function markMissing(db: Database, server: { id: string; op_seq: number }): Promise<boolean> {
+  const marked = await row(
+    db,
+    `UPDATE servers SET installed = false
+     WHERE id = $1 AND op_seq = $2 AND current_op_id IS NULL AND installed RETURNING id`,
+    { bind: [server.id, server.op_seq] },
+  );
+  return marked !== undefined;
+}
+
+/** Those of the given operations that have no row. */
+export async function listWithoutRow(db: Database, operationIds: readonly string[]): Promise<string[]> {
+  const missing = await rows<{ id: string }>(
+    db,
+    `SELECT o.id FROM unnest($1::text[]) AS o (id)
+     WHERE NOT EXISTS (SELECT FROM operations WHERE operations.id::text = o.id)`,
+    { bind: [operationIds] },
+  );
+  return missing.map(({ id }) => id);
 }
 
 /** Operations that a workflow should be carrying right now. A fresh one gets the time to show up. */

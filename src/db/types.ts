@@ -202,6 +202,8 @@ export interface ServerRow {
 
 /** The newest crash of a server, as its agent told it. */
 export interface LastCrash {
+  /** Of the run that ended: tells one crash from the next. Empty when its agent names none. */
+  run_id: string;
   code: CrashCode;
   detail: string;
   /** The last lines that tell of it. */

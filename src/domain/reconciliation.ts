@@ -1,20 +1,20 @@
+import { assertNever } from './errors.js';
 import type { DesiredState, ServerStatus } from './serverState.js';
 
 /** What we believe of a server that no operation is working on. */
 export interface BelievedServer {
   status: ServerStatus;
   desired_state: DesiredState;
-  auto_restart: boolean;
   installed: boolean;
   accept_eula: boolean;
-  /** Crashes in the present window. */
-  crashes: number;
+  /** Set while it is believed to run: its host has booted since, and it is to come back. */
+  restart_after: Date | null;
 }
 
 /** What its agent says. */
 export interface ObservedServer {
   process: 'stopped' | 'starting' | 'running' | 'stopping' | 'crashed';
-  /** Null: nobody saw it end, e.g. the host went down. */
+  /** Null: nobody saw it end, e.g. the host went down, or it never ran there. */
   exitCode: number | null;
   /** Its guard ended it because its agent's lease was over; `back` = its agent may run it again. */
   lease?: 'over' | 'back' | undefined;
@@ -26,30 +26,34 @@ export interface Correction {
   reason: string;
   /** The wish follows what happened: a `stop` typed into the console is one. */
   desiredState?: DesiredState;
+  /** Counted, told, and followed by a restart as its budget allows. */
   isCrash: boolean;
 }
-
-/** So many automatic restarts within the window; then the server stays down and says so. */
-export const CRASH_BUDGET = 3;
 
 /**
  * The operation that brings belief, wish and observation together again; null when they agree or the process is on its
  * way. The reconciler never acts by itself: a correction is an operation like any other, with a recorded end.
  */
 export function correctionFor(believed: BelievedServer, observed: ObservedServer): Correction | null {
-  const believedAlive = believed.status !== 'stopped' && believed.status !== 'error';
   switch (observed.process) {
     case 'running':
       if (believed.desired_state === 'stopped') return correct('server.stop', 'It runs and should not');
       return believed.status === 'running' ? null : correct('server.start', 'It runs already');
     case 'starting':
+      return believed.desired_state === 'stopped' ? correct('server.stop', 'It starts and should not') : null;
     case 'stopping':
       return null;
     case 'stopped':
     case 'crashed':
       if (observed.lease !== undefined) return afterLease(believed, observed.lease);
-      return believedAlive ? endOf(believed, observed) : null;
+      return isAlive(believed.status) ? endOf(believed, observed) : null;
+    default:
+      return assertNever(observed.process);
   }
+}
+
+function isAlive(status: ServerStatus): boolean {
+  return status !== 'stopped' && status !== 'error';
 }
 
 /** No crash, and nobody's wish: it is started again once it may run. One in `error` has failed since, and stays down. */
@@ -62,20 +66,20 @@ function afterLease(believed: BelievedServer, lease: 'over' | 'back'): Correctio
   return believed.status === 'stopped' ? null : correct('server.stop', 'The lease of its agent was over');
 }
 
+/** What the end of a process that was believed alive means. A crash is what nothing else explains. */
 function endOf(believed: BelievedServer, observed: ObservedServer): Correction {
   if (believed.desired_state === 'stopped') return correct('server.stop', 'It has ended');
-  if (observed.exitCode === 0) {
+  if (believed.restart_after !== null) return correct('server.stop', 'Its host went down while it ran');
+  const wasStopped = observed.process === 'stopped' && observed.exitCode !== null;
+  // Somebody's will, whatever its exit code: `stop` on the console, or SIGTERM by the host.
+  if (wasStopped && believed.status === 'running') {
     return { ...correct('server.stop', 'It was stopped from within'), desiredState: 'stopped' };
   }
-  const startable = believed.installed && believed.accept_eula && believed.crashes < CRASH_BUDGET;
-  if (observed.exitCode === null) {
-    // Nobody is left who saw it end: the wish decides, whatever the server's rule for crashes.
-    const reason = 'Its host or its guard went down while it ran';
-    return { ...correct(startable ? 'server.start' : 'server.stop', reason), isCrash: true };
+  // Only a restart stops what shall run: its workflow was lost between the stop and the start.
+  if (wasStopped && believed.status !== 'running') {
+    return correct('server.start', 'It was stopped to be started again');
   }
-  const restarts = startable && believed.auto_restart;
-  const reason = `It ended by itself with code ${observed.exitCode}`;
-  return { ...correct(restarts ? 'server.start' : 'server.stop', reason), isCrash: true };
+  return { ...correct('server.stop', 'It ended by itself'), isCrash: true };
 }
 
 function correct(kind: Correction['kind'], reason: string): Correction {

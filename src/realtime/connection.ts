@@ -203,7 +203,7 @@ export class Connection {
     const failures: unknown[] = [];
     const openings = [...channels].map(async ([name, channel]) => {
       try {
-        const wish = { name, channel, after: after[name] ?? null, limit };
+        const wish = { name, channel, user_id: this.userId, after: after[name] ?? null, limit };
         opened.set(name, { channel, subscription: await this.#deps.feeds.subscribe(this.#outlet, wish) });
       } catch (error) {
         if (error instanceof AppError && error.status < 500)
@@ -213,7 +213,7 @@ export class Connection {
     });
     await Promise.all(openings);
     if (failures.length === 0) return { opened, refused };
-    for (const [name, { subscription }] of opened) this.#deps.feeds.leave(name, subscription);
+    for (const [name, watched] of opened) this.#close(name, watched);
     throw failures[0];
   }
 
@@ -231,8 +231,12 @@ export class Connection {
     const watched = this.#watched.get(name);
     if (!watched) return false;
     this.#watched.delete(name);
-    this.#deps.feeds.leave(name, watched.subscription);
+    this.#close(name, watched);
     return true;
+  }
+
+  #close(name: string, { channel, subscription }: Watched): void {
+    this.#deps.feeds.leave({ name, channel, user_id: this.userId }, subscription);
   }
 
   #watchExpiry(): () => void {

@@ -15,20 +15,30 @@ import {
   listServerEvents,
   listServerStatusEvents,
 } from '#src/db/operationQueries.js';
+import { rows } from '#src/db/sql.js';
+import type { NotificationRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
 import { encodeCursor } from '#src/contracts/cursor.js';
 import {
   errorMessage,
   logMessage,
   metricsMessage,
+  notificationMessage,
   operationMessage,
   statusMessage,
   type ServerStatusData,
 } from './messages.js';
-import { readHeads, readPresentOperations, readPresentStatus, type PresentStatus } from './queries.js';
+import {
+  readHeads,
+  readNotificationHeads,
+  readPresentOperations,
+  readPresentStatus,
+  type PresentStatus,
+} from './queries.js';
 
-/** The channels whose past is in Postgres: operation events, what consoles have printed, what was measured. */
-export type EventChannel = Extract<Channel, { kind: 'server' | 'operation' }>;
+/** The channels whose past is in Postgres: events, what consoles have printed, what was measured, what a user was told. */
+export type EventChannel =
+  Extract<Channel, { kind: 'server' | 'operation' }> | { kind: 'notifications'; user_id: string };
 
 /** An event of a channel and its place in it. */
 export interface Entry {
@@ -51,8 +61,12 @@ export interface EventSource {
   skip?(after: number): Promise<Entry | null>;
 }
 
+/** What a newcomer is shown of what they have not read; the rest is a list to ask for. */
+const MAX_UNREAD = 20;
+
 export function createEventSource(db: Database, name: string, channel: EventChannel): EventSource {
   if (channel.kind === 'operation') return operationSource(db, name, channel.operation_id);
+  if (channel.kind === 'notifications') return notificationSource(db, name, channel.user_id);
   switch (channel.topic) {
     case 'status':
       return statusSource(db, name, channel.server_id);
@@ -182,6 +196,44 @@ function operationSource(db: Database, name: string, operationId: string): Event
       return { entries, position: entries.at(-1)?.seq ?? 0 };
     },
   };
+}
+
+/** What one user is told. Places are `seq`, given out under a lock of the user's head. */
+function notificationSource(db: Database, name: string, userId: string): EventSource {
+  const entriesOf = (found: readonly NotificationRow[]): Entry[] =>
+    found.map(told => ({ seq: told.seq, message: messageToUser(name, told) }));
+  return {
+    head: () => notificationHead(db, userId),
+    read: async (after, limit) =>
+      entriesOf(
+        await rows<NotificationRow>(
+          db,
+          'SELECT * FROM notifications WHERE user_id = $1 AND seq > $2 ORDER BY seq LIMIT $3',
+          { bind: [userId, after, limit] },
+        ),
+      ),
+    snapshot: async limit => {
+      const head = await notificationHead(db, userId);
+      const unread = await rows<NotificationRow>(
+        db,
+        `SELECT * FROM notifications
+         WHERE user_id = $1 AND seq <= $2 AND read_at IS NULL ORDER BY seq DESC LIMIT $3`,
+        { bind: [userId, head, Math.min(limit, MAX_UNREAD)] },
+      );
+      return { entries: entriesOf(unread.toReversed()), position: head };
+    },
+  };
+}
+
+async function notificationHead(db: Database, userId: string): Promise<number> {
+  return (await readNotificationHeads(db, [userId])).get(userId) ?? 0;
+}
+
+function messageToUser(name: string, told: NotificationRow) {
+  const { id, type, severity, title, body, data, server_id, read_at, created_at } = told;
+  const at = created_at.toISOString();
+  const view = { id, type, severity, title, body, data, server_id, read_at: read_at?.toISOString() ?? null };
+  return notificationMessage(name, { ...view, created_at: at }, encodeCursor(told.seq));
 }
 
 async function serverHead(db: Database, serverId: string): Promise<number> {

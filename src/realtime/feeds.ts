@@ -1,7 +1,7 @@
 import type { Bus, BusTopics } from '#src/bus/bus.js';
 import type { Channel } from '#src/contracts/events.js';
 import type { Database } from '#src/db/connect.js';
-import { AppError } from '#src/domain/errors.js';
+import { AppError, assertNever } from '#src/domain/errors.js';
 import type { Logger } from '#src/observability/logger.js';
 import { AgentFeed } from './agentFeed.js';
 import { createEventSource, type EventChannel } from './eventSources.js';
@@ -32,7 +32,7 @@ export interface Feeds {
   /** As Feed.subscribe; rejects with `shutting-down` after close. */
   subscribe(to: Outlet, what: Wish): Promise<Subscription>;
   /** Closes the subscription of a channel. */
-  leave(name: string, subscription: Subscription): void;
+  leave(what: Pick<Wish, 'name' | 'channel' | 'user_id'>, subscription: Subscription): void;
   /** Closes all that is left; resolves when nothing of it runs any more. */
   close(): Promise<void>;
 }
@@ -40,6 +40,8 @@ export interface Feeds {
 export interface Wish {
   name: string;
   channel: Channel;
+  /** Whose; some channels are another for each. */
+  user_id: string;
   after: string | null;
   /** Most messages of the backlog. */
   limit: number;
@@ -61,6 +63,7 @@ export function createFeeds(deps: FeedsDeps): Feeds {
     bus.subscribe('samples', ({ server_ids, head }) =>
       server_ids.forEach(id => pokeRelay(`server:${id}:metrics`, head)),
     ),
+    bus.subscribe('notifications', ({ user_id }) => pokeRelay(notificationsKey(user_id))),
   ];
   const stopPoll = deps.pollMs === null ? undefined : startPoll(deps.pollMs, poll);
 
@@ -84,7 +87,7 @@ export function createFeeds(deps: FeedsDeps): Feeds {
     if (feed instanceof AgentFeed) feed.poke(agentId);
   }
 
-  /** One statement for all channels. Whatever the bus says of itself: a poke can get lost at its sender's side, too. */
+  /** A statement for each kind of channel. Whatever the bus says of itself: a poke can get lost at its sender's side, too. */
   async function poll(): Promise<void> {
     // Agents have no events to compare with. Their pokes are lost while the bus is not shared, and seldom otherwise.
     if (!bus.shared || !wasShared || polls++ % RARE_POLLS === 0) pokeAgents();
@@ -102,18 +105,19 @@ export function createFeeds(deps: FeedsDeps): Feeds {
     }
   }
 
-  function make(name: string, channel: Channel): Feed {
-    if (isEventChannel(channel)) {
-      return new EventRelay({ channel, source: createEventSource(db, name, channel), limit, logger });
+  function make({ name, channel, user_id }: Wish): Feed {
+    const past = eventChannelOf(channel, user_id);
+    if (past) {
+      return new EventRelay({ channel: past, source: createEventSource(db, name, past), limit, logger });
     }
     if (channel.kind === 'agents') return new AgentFeed(name, { db, logger });
     return new LiveFeed(name, async () => []);
   }
 
-  function dropIfIdle(name: string): void {
-    const feed = feeds.get(name);
+  function dropIfIdle(key: string): void {
+    const feed = feeds.get(key);
     if (!feed?.idle) return;
-    feeds.delete(name);
+    feeds.delete(key);
     end(feed);
   }
 
@@ -126,20 +130,21 @@ export function createFeeds(deps: FeedsDeps): Feeds {
     get size() {
       return feeds.size;
     },
-    async subscribe(to, { name, channel, after, limit: most }) {
+    async subscribe(to, wish) {
       if (closed) throw new AppError('shutting-down');
-      const feed = feeds.get(name) ?? make(name, channel);
-      feeds.set(name, feed);
+      const key = keyOf(wish);
+      const feed = feeds.get(key) ?? make(wish);
+      feeds.set(key, feed);
       try {
-        return await feed.subscribe(to, after, most);
+        return await feed.subscribe(to, wish.after, wish.limit);
       } catch (error) {
-        dropIfIdle(name);
+        dropIfIdle(key);
         throw error;
       }
     },
-    leave(name, subscription) {
+    leave(what, subscription) {
       subscription.close();
-      dropIfIdle(name);
+      dropIfIdle(keyOf(what));
     },
     async close() {
       closed = true;
@@ -152,12 +157,33 @@ export function createFeeds(deps: FeedsDeps): Feeds {
   };
 }
 
-function isEventChannel(channel: Channel): channel is EventChannel {
-  return channel.kind === 'operation' || channel.kind === 'server';
+/** A channel that everyone knows by one name is a feed for each user. */
+function keyOf({ name, channel, user_id }: Pick<Wish, 'name' | 'channel' | 'user_id'>): string {
+  return channel.kind === 'notifications' ? notificationsKey(user_id) : name;
+}
+
+function notificationsKey(userId: string): string {
+  return `user:${userId}:notifications`;
+}
+
+/** Null for a channel without a past. */
+function eventChannelOf(channel: Channel, user_id: string): EventChannel | null {
+  switch (channel.kind) {
+    case 'operation':
+    case 'server':
+      return channel;
+    case 'notifications':
+      return { kind: 'notifications', user_id };
+    case 'agents':
+      return null;
+    default:
+      return assertNever(channel);
+  }
 }
 
 function headOf(channel: EventChannel, heads: Heads): number | undefined {
   if (channel.kind === 'operation') return heads.operations.get(channel.operation_id);
+  if (channel.kind === 'notifications') return heads.notifications.get(channel.user_id);
   if (channel.topic === 'logs') return heads.consoles.get(channel.server_id);
   if (channel.topic === 'metrics') return heads.metrics.get(channel.server_id);
   return heads.servers.get(channel.server_id);
@@ -167,12 +193,14 @@ function idsOf(channels: readonly EventChannel[]) {
   const servers = new Set<string>();
   const consoles: string[] = [];
   const metrics: string[] = [];
+  const users: string[] = [];
   const operations: string[] = [];
   for (const channel of channels) {
     if (channel.kind === 'operation') operations.push(channel.operation_id);
+    else if (channel.kind === 'notifications') users.push(channel.user_id);
     else if (channel.topic === 'logs') consoles.push(channel.server_id);
     else if (channel.topic === 'metrics') metrics.push(channel.server_id);
     else servers.add(channel.server_id);
   }
-  return { servers: [...servers], consoles, metrics, operations };
+  return { servers: [...servers], consoles, metrics, operations, users };
 }

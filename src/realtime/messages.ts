@@ -2,7 +2,7 @@ import type { Message } from '#src/contracts/events.js';
 import type { LogEntryView } from '#src/contracts/logEntry.js';
 import type { ServerMetricsView } from '#src/contracts/metrics.js';
 import type { OperationEventView, OperationView } from '#src/contracts/operation.js';
-import type { AgentStatus } from '#src/db/types.js';
+import type { AgentStatus, JsonObject, NotificationSeverity } from '#src/db/types.js';
 import type { ErrorCode } from '#src/domain/errors.js';
 import type { ServerStatus } from '#src/domain/serverState.js';
 
@@ -43,6 +43,20 @@ export interface AgentStatusData {
 export type ErrorData =
   { code: ErrorCode; detail: string } | { code: 'dropped'; dropped: number; at_least?: true };
 
+/** `user:notifications` */
+export interface NotificationData {
+  id: string;
+  type: string;
+  severity: NotificationSeverity;
+  title: string;
+  body: string;
+  /** For an alert: `code` and what it is about. */
+  data: JsonObject;
+  server_id: string | null;
+  read_at: string | null;
+  created_at: string;
+}
+
 export function statusMessage(
   channel: string,
   data: ServerStatusData,
@@ -74,6 +88,15 @@ export function metricsMessage(
 
 export function agentMessage(channel: string, data: AgentStatusData): Message<AgentStatusData> {
   return { type: 'agent_status', channel, data, timestamp: new Date().toISOString(), cursor: null };
+}
+
+export function notificationMessage(
+  channel: string,
+  data: NotificationData,
+  cursor: string,
+): Message<NotificationData> {
+  const type = data.type === 'alert' ? 'alert' : 'notification';
+  return { type, channel, data, timestamp: data.created_at, cursor };
 }
 
 export function errorMessage(

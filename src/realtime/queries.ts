@@ -34,6 +34,8 @@ export interface Heads {
   consoles: Map<string, number>;
   /** Time of the newest sample, in µs. */
   metrics: Map<string, number>;
+  /** `seq`, by user */
+  notifications: Map<string, number>;
 }
 
 export async function readHeads(
@@ -43,6 +45,7 @@ export async function readHeads(
     operations: readonly string[];
     consoles?: readonly string[];
     metrics?: readonly string[];
+    users?: readonly string[];
   },
 ): Promise<Heads> {
   const found = await rows<{ of: 'server' | 'operation'; id: string; head: number }>(
@@ -58,7 +61,23 @@ export async function readHeads(
     new Map(found.filter(each => each.of === of).map(({ id, head }) => [id, head]));
   const consoles = ids.consoles?.length ? await readLogHeads(db, ids.consoles) : new Map<string, number>();
   const metrics = ids.metrics?.length ? await readMetricHeads(db, ids.metrics) : new Map<string, number>();
-  return { servers: heads('server'), operations: heads('operation'), consoles, metrics };
+  const notifications = ids.users?.length
+    ? await readNotificationHeads(db, ids.users)
+    : new Map<string, number>();
+  return { servers: heads('server'), operations: heads('operation'), consoles, metrics, notifications };
+}
+
+/** The newest place of each user who was ever told something. */
+export async function readNotificationHeads(
+  db: Database,
+  userIds: readonly string[],
+): Promise<Map<string, number>> {
+  const found = await rows<{ user_id: string; seq: number }>(
+    db,
+    'SELECT user_id, seq FROM notification_heads WHERE user_id = ANY($1::uuid[])',
+    { bind: [userIds] },
+  );
+  return new Map(found.map(({ user_id, seq }) => [user_id, seq]));
 }
 
 export interface PresentStatus {

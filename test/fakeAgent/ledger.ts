@@ -103,6 +103,13 @@ export class Ledger {
     if (running?.kind === 'stop') this.#end(running, WorkState.SUCCEEDED);
   }
 
+  /** As on an empty disk. */
+  forget(): void {
+    this.#entries.clear();
+    this.#lines.clear();
+    this.#fences.clear();
+  }
+
   #enqueue(entry: Entry): void {
     if (this.#sparesRun(entry)) return this.#end(entry, WorkState.SUCCEEDED);
     const { serverId, opSeq } = entry.request;

@@ -1,4 +1,4 @@
-import { ProcessState, type ServerState } from '#proto/gen/agent.js';
+import { ProcessState, type CrashCause, type ServerState } from '#proto/gen/agent.js';
 import type { EventLog } from './eventLog.js';
 
 export type EffectKind = 'provision' | 'start' | 'stop' | 'kill' | 'delete' | 'command';
@@ -52,6 +52,8 @@ export class FakeServers {
       readyAtMs: 0,
       exitCode: undefined,
       endedAtMs: 0,
+      cause: undefined,
+      provisioned: true,
     });
     this.log.beginRun(serverId, runId);
     this.#move(serverId, ProcessState.STARTING, 'start-requested');
@@ -85,7 +87,8 @@ export class FakeServers {
     this.#end(serverId, ProcessState.STOPPED, SIGKILL_EXIT, 'killed');
   }
 
-  crash(serverId: string, exitCode: number): void {
+  crash(serverId: string, exitCode: number | undefined, cause?: CrashCause): void {
+    this.of(serverId).cause = cause;
     this.#end(serverId, ProcessState.CRASHED, exitCode, 'crash');
   }
 
@@ -108,7 +111,7 @@ export class FakeServers {
     this.log.print(serverId, [`[Server thread/INFO]: ${answer}`]);
   }
 
-  #end(serverId: string, state: ProcessState, exitCode: number, reason: string): void {
+  #end(serverId: string, state: ProcessState, exitCode: number | undefined, reason: string): void {
     if (!this.isAlive(serverId)) return;
     Object.assign(this.of(serverId), { exitCode, endedAtMs: Date.now(), pid: 0 });
     this.#move(serverId, state, reason);

@@ -6,7 +6,12 @@ import type {
   ServerToClientEvents,
   SubscribeAnswer,
 } from '#src/contracts/events.js';
-import type { AgentStatusData, OperationData, ServerStatusData } from '#src/realtime/messages.js';
+import type {
+  AgentStatusData,
+  NotificationData,
+  OperationData,
+  ServerStatusData,
+} from '#src/realtime/messages.js';
 
 export interface SocketClientOptions {
   /** Sent as the handshake's `auth.token`. */
@@ -95,3 +100,6 @@ const dataOf =
 export const operationData = dataOf((m): m is Message<OperationData> => m.type === 'operation');
 export const statusData = dataOf((m): m is Message<ServerStatusData> => m.type === 'server_status');
 export const agentData = dataOf((m): m is Message<AgentStatusData> => m.type === 'agent_status');
+export const notificationData = dataOf(
+  (m): m is Message<NotificationData> => m.type === 'alert' || m.type === 'notification',
+);

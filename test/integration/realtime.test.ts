@@ -3,6 +3,7 @@ import { createBus } from '#src/bus/createBus.js';
 import type { Bus } from '#src/bus/bus.js';
 import { encodeCursor } from '#src/contracts/cursor.js';
 import type { Message } from '#src/contracts/events.js';
+import { raiseAlert } from '#src/db/alerts.js';
 import { readLogs, storeConsole } from '#src/db/consoleStorage.js';
 import { joinEntries } from '#src/domain/consoleEntry.js';
 import { buildAgent, buildOperation, buildServer, buildUser } from '#test/build.js';
@@ -12,6 +13,7 @@ import { silent, startRealtimeServer, type RealtimeServer } from '#test/harness/
 import {
   agentData,
   connectSocket,
+  notificationData,
   operationData,
   statusData,
   type SocketClient,
@@ -245,10 +247,93 @@ describe('realtime channels', function () {
     });
   });
 
-  it('accepts notifications, which have nothing to say yet', async () => {
-    const { client } = await stage();
-    const channels = ['user:notifications'];
-    expect(await client.subscribe(channels)).to.deep.equal({ subscribed: channels, denied: [], backlog: [] });
+  describe('user:notifications', () => {
+    const channel = 'user:notifications';
+
+    async function raise(server: { id: string }, occasion: string): Promise<void> {
+      const told = await raiseAlert(database.db, {
+        code: 'crash',
+        server_id: server.id,
+        severity: 'warning',
+        title: `crash ${occasion}`,
+        body: 'It ran out of memory',
+        data: { crashes: 1 },
+        occasion,
+      });
+      for (const user_id of told) bus.publish('notifications', { user_id });
+    }
+    const titles = (messages: readonly Message[]) => notificationData(messages).map(({ title }) => title);
+
+    it('shows a newcomer what they have not read, then what they are told', async () => {
+      const { client, server, owner } = await stage();
+      await raise(server, '1');
+      await raise(server, '2');
+      await database.db.models.Notification.update(
+        { read_at: new Date() },
+        { where: { user_id: owner.id, title: 'crash 1' } },
+      );
+      const { backlog } = await client.subscribe([channel]);
+      expect(titles(backlog)).to.deep.equal(['crash 2']);
+      await raise(server, '3');
+      await waitFor(() => client.messages.length === 2, { what: 'the live alert' });
+      const [, live] = client.messages;
+      expect(live).to.include({ type: 'alert', channel });
+      expect(notificationData(client.messages)[1]).to.deep.include({
+        type: 'alert',
+        severity: 'warning',
+        title: 'crash 3',
+        body: 'It ran out of memory',
+        data: { code: 'crash', crashes: 1 },
+        server_id: server.id,
+        read_at: null,
+      });
+    });
+
+    it('shows at most twenty, the newest of them', async () => {
+      const { client, server } = await stage();
+      for (let n = 1; n <= 22; n++) await raise(server, String(n));
+      const { backlog } = await client.subscribe([channel]);
+      expect(titles(backlog)).to.deep.equal(Array.from({ length: 20 }, (_, n) => `crash ${n + 3}`));
+    });
+
+    it('goes on from a cursor, with what was read meanwhile too', async () => {
+      const { client, server, owner, token } = await stage();
+      await raise(server, '1');
+      await client.subscribe([channel]);
+      client.cut();
+      await raise(server, '2');
+      await raise(server, '3');
+      await database.db.models.Notification.update({ read_at: new Date() }, { where: { user_id: owner.id } });
+      const again = await connect(token);
+      const { backlog } = await again.subscribe([channel], Object.fromEntries(client.cursors));
+      expect(titles(backlog)).to.deep.equal(['crash 2', 'crash 3']);
+    });
+
+    it('is each user’s own, though all call it by one name', async () => {
+      const one = await stage();
+      const other = await stage();
+      await one.client.subscribe([channel]);
+      await other.client.subscribe([channel]);
+      await raise(one.server, '1');
+      await raise(other.server, '2');
+      await waitFor(() => one.client.messages.length + other.client.messages.length === 2, { what: 'both' });
+      expect(titles(one.client.messages)).to.deep.equal(['crash 1']);
+      expect(titles(other.client.messages)).to.deep.equal(['crash 2']);
+    });
+
+    it('is found by the poll when the poke was lost', async () => {
+      const deaf = createBus({ redisUrl: undefined, logger: silent });
+      const polling = await startRealtimeServer({ db: database.db, bus: deaf, pollMs: 50 });
+      const { owner, server } = await stage();
+      const client = await connectSocket(polling.url, { token: polling.signIn(owner) });
+      clients.push(client);
+      await client.subscribe([channel]);
+      await raise(server, '1');
+      await waitFor(() => client.messages.length === 1, { what: 'the alert' });
+      client.close();
+      await polling.close();
+      await deaf.close();
+    });
   });
 
   it('sends nothing more of a channel that was left, and keeps nothing for channels that nobody watches', async () => {

@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import { parseConsoleLine, type ParsedLine } from '#src/domain/consoleLine.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
 import { can, PERMISSIONS, ROLES, type ServerAction } from '#src/domain/permissions.js';
-import { correctionFor, CRASH_BUDGET, type BelievedServer } from '#src/domain/reconciliation.js';
 import { nextStatus, SERVER_EVENTS, SERVER_STATUSES } from '#src/domain/serverState.js';
 
 describe('server states', () => {
@@ -46,76 +45,6 @@ describe('permissions', () => {
     for (const role of ROLES.filter(name => name !== 'admin')) {
       expect(can({ id: 'm', role }, 'own', { owner_id: 'o', member: PERMISSIONS })).to.equal(false);
     }
-  });
-});
-
-describe('reconciliation', () => {
-  const believed: BelievedServer = {
-    status: 'running',
-    desired_state: 'running',
-    auto_restart: true,
-    installed: true,
-    accept_eula: true,
-    crashes: 0,
-  };
-
-  it('takes an end by the lease for neither a crash nor a wish, and starts again what may run again', () => {
-    for (const [process, exitCode] of [
-      ['stopped', 0],
-      ['stopped', 137],
-      ['stopped', null],
-    ] as const) {
-      const over = { process, exitCode, lease: 'over' } as const;
-      const back = { ...over, lease: 'back' } as const;
-      const noted = correctionFor(believed, over);
-      expect(noted).to.include({ kind: 'server.stop', isCrash: false });
-      expect(noted?.desiredState).to.equal(undefined);
-      const down: BelievedServer = { ...believed, status: 'stopped' };
-      expect(correctionFor(down, over), 'noted already').to.equal(null);
-      for (const server of [believed, down, { ...down, auto_restart: false, crashes: CRASH_BUDGET }])
-        expect(correctionFor(server, back)).to.include({ kind: 'server.start', isCrash: false });
-      expect(correctionFor({ ...down, desired_state: 'stopped' }, back)).to.equal(null);
-      expect(correctionFor({ ...down, status: 'error' }, back)).to.equal(null);
-      expect(correctionFor({ ...down, accept_eula: false }, back)).to.equal(null);
-    }
-  });
-
-  it('leaves alone what agrees', () => {
-    expect(correctionFor(believed, { process: 'running', exitCode: null })).to.equal(null);
-    const stopped: BelievedServer = { ...believed, status: 'stopped', desired_state: 'stopped' };
-    expect(correctionFor(stopped, { process: 'stopped', exitCode: 0 })).to.equal(null);
-    expect(correctionFor({ ...believed, status: 'error' }, { process: 'crashed', exitCode: 1 })).to.equal(
-      null,
-    );
-  });
-
-  it('restarts a crash until the budget is spent, then says that it is down', () => {
-    const crash = { process: 'crashed', exitCode: 1 } as const;
-    expect(correctionFor(believed, crash)).to.include({ kind: 'server.start', isCrash: true });
-    const spent = correctionFor({ ...believed, crashes: CRASH_BUDGET }, crash);
-    expect(spent).to.include({ kind: 'server.stop', isCrash: true });
-    const noRestart = correctionFor({ ...believed, auto_restart: false }, crash);
-    expect(noRestart).to.include({ kind: 'server.stop', isCrash: true });
-  });
-
-  it('takes a stop typed into the console for the wish it is', () => {
-    const correction = correctionFor(believed, { process: 'stopped', exitCode: 0 });
-    expect(correction).to.include({ kind: 'server.stop', desiredState: 'stopped', isCrash: false });
-  });
-
-  it('starts again what its host took down, by the wish alone', () => {
-    const gone = { process: 'stopped', exitCode: null } as const;
-    expect(correctionFor({ ...believed, auto_restart: false }, gone)).to.include({ kind: 'server.start' });
-    expect(correctionFor({ ...believed, desired_state: 'stopped' }, gone)).to.include({
-      kind: 'server.stop',
-    });
-  });
-
-  it('records a server that runs after its operation was lost, and stops one that should not', () => {
-    const running = { process: 'running', exitCode: null } as const;
-    expect(correctionFor({ ...believed, status: 'starting' }, running)).to.include({ kind: 'server.start' });
-    const unwanted: BelievedServer = { ...believed, status: 'stopped', desired_state: 'stopped' };
-    expect(correctionFor(unwanted, running)).to.include({ kind: 'server.stop' });
   });
 });
 

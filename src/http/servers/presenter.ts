@@ -38,6 +38,8 @@ export function presentServer(server: ListedServer, operationId = server.current
     updated_at: server.updated_at.toISOString(),
     last_started: server.last_started?.toISOString() ?? null,
     last_stopped: server.last_stopped?.toISOString() ?? null,
+    last_crash: server.last_crash,
+    restart_after: server.restart_after?.toISOString() ?? null,
   };
 }
 

@@ -1,5 +1,6 @@
 import Joi from 'joi';
 import { FAILOVER_POLICIES, SERVER_TYPES, type FailoverPolicy, type ServerType } from '#src/db/types.js';
+import { CRASH_CODES } from '#src/domain/crash.js';
 import { DESIRED_STATES, SERVER_STATUSES } from '#src/domain/serverState.js';
 import {
   anyText,
@@ -33,6 +34,14 @@ const javaVersion = () =>
   Joi.alternatives(integer().min(8).max(99), Joi.string().pattern(/^\d{1,2}$/))
     .allow('', null)
     .description('Major version; absent: the lowest that this Minecraft version runs on, or any above');
+const autoStart = () =>
+  boolean().description(
+    'Starts with its host: when that has booted, the server is started unless someone has stopped it, also after crashing too often. With `npm start` it is started whoever has stopped it',
+  );
+const autoRestart = () =>
+  boolean().description(
+    'Is started again after a crash, later each time, up to 5 times within 30 minutes; and when its host has booted, if it ran',
+  );
 const jarUrl = () =>
   Joi.string()
     .uri({ scheme: ['https', 'http'] })
@@ -84,8 +93,8 @@ const input = {
   max_players: integer().min(1).max(100_000),
   java_args: javaArgs(),
   java_version: javaVersion(),
-  auto_start: boolean(),
-  auto_restart: boolean(),
+  auto_start: autoStart(),
+  auto_restart: autoRestart(),
   restart_when_hung: boolean().description(
     'Restart it when it runs and has answered nothing for long (HUNG_AFTER); default false',
   ),
@@ -136,6 +145,8 @@ export const change = Joi.object<ServerInput>({
     'updated_at',
     'last_started',
     'last_stopped',
+    'last_crash',
+    'restart_after',
   ),
 });
 
@@ -205,6 +216,19 @@ export const command = Joi.object<CommandInput, true>({
     .required()
     .example('say hello'),
 });
+
+const lastCrash = Joi.object({
+  code: Joi.string()
+    .valid(...CRASH_CODES)
+    .required(),
+  detail: anyText().required(),
+  evidence: Joi.array().items(anyText()).required().description('The last lines that tell of it'),
+  report_path: anyText().allow(null).required().description('In the server’s folder'),
+  exit_code: integer().allow(null).required().description('Null: nobody saw it end'),
+  run_id: anyText().required(),
+  at: time().required(),
+});
+
 const view = {
   id: uuid().required(),
   agent_id: uuid().required(),
@@ -246,6 +270,8 @@ const view = {
   updated_at: time().required(),
   last_started: time().allow(null).required(),
   last_stopped: time().allow(null).required(),
+  last_crash: lastCrash.allow(null).required(),
+  restart_after: time().allow(null).required().description('It crashed, and is started again then'),
 };
 
 export const server = named('Server', Joi.object(view));
