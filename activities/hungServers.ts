@@ -60,8 +60,7 @@ export class HungServers {
   async #restart(silences: readonly Silence[]): Promise<void> {
     const { db, gateway, openToken } = this.deps;
     const ids = silences.map(({ server_id }) => server_id);
-    const servers = await listServersOf(db, this.agent.id, ids);
-    const wanted = servers.filter(
+    const wanted = (await listServersOf(db, this.agent.id, ids)).filter(
       server =>
         server.current_op_id === null &&
         server.restart_when_hung &&
