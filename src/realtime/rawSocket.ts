@@ -145,7 +145,7 @@ function encode(frame: object): string {
 
 function parseObject(data: RawData): Record<string, unknown> | null {
   try {
-    const value: unknown = JSON.parse(data.toString());
+    const value: unknown = Buffer.isBuffer(data) ? JSON.parse(data.toString()) : null;
     return isRecord(value) ? value : null;
   } catch {
     return null;

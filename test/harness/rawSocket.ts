@@ -12,6 +12,10 @@ export interface RawSocket {
   readonly closed: Promise<{ code: number; reason: string }>;
 }
 
+export function isFrame(value: unknown): value is Frame {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** A plain WebSocket client. Rejects with `Unexpected server response: <status>` when there is no upgrade. */
 export async function connectRaw(
   url: string,
@@ -22,7 +26,11 @@ export async function connectRaw(
     headers: header === undefined ? {} : { authorization: header },
   });
   const frames: Frame[] = [];
-  socket.on('message', data => frames.push(JSON.parse(String(data))));
+  socket.on('message', data => {
+    const frame: unknown = Buffer.isBuffer(data) ? JSON.parse(data.toString()) : null;
+    if (!isFrame(frame)) throw new Error('a frame that is no JSON object');
+    frames.push(frame);
+  });
   const closed = new Promise<{ code: number; reason: string }>(resolve =>
     socket.once('close', (code, reason) => resolve({ code, reason: reason.toString() })),
   );

@@ -8,7 +8,7 @@ import { joinEntries } from '#src/domain/consoleEntry.js';
 import { buildOperation, buildServer, buildUser } from '#test/build.js';
 import { createTestDatabase, type TestDatabase } from '#test/harness/database.js';
 import { appendTo } from '#test/harness/operationEvents.js';
-import { connectRaw, type Frame, type RawSocket } from '#test/harness/rawSocket.js';
+import { connectRaw, isFrame, type Frame, type RawSocket } from '#test/harness/rawSocket.js';
 import { silent, startRealtimeServer, type RealtimeServer } from '#test/harness/realtimeServer.js';
 import { waitFor } from '#test/harness/waitFor.js';
 
@@ -72,7 +72,10 @@ describe('the raw WebSocket', function () {
     waitFor(() => client.frames.filter(frame => frame['type'] === type).length >= n, {
       what: `${n} ${type}`,
     });
-  const dataOf = (frame: Frame | undefined) => Object(frame?.['data']) as Record<string, unknown>;
+  const dataOf = (frame: Frame | undefined): Frame => {
+    const data = frame?.['data'];
+    return isFrame(data) ? data : {};
+  };
 
   describe('lets in', () => {
     it('a token in the query or in the header, and nobody else', async () => {
