@@ -113,7 +113,8 @@ export class EventReader {
     const events: AgentEvent[] = [];
     let bytes = 0;
     let more = states.length === BATCH_STATES;
-    for (const id of [...this.#dirty]) {
+    const turns = [...this.#dirty];
+    for (const id of turns) {
       more ||= bytes >= BATCH_BYTES;
       if (bytes >= BATCH_BYTES) break;
       // Out first and in again at the end: servers take turns, and no news is lost while we read.

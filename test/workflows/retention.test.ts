@@ -24,7 +24,7 @@ describe('what grows', function () {
       stack.db,
       `CREATE TABLE logs_20200101 PARTITION OF logs FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2020-01-02 00:00+00')`,
     );
-    const cut = await stack.temporal.workflow.execute('maintainPartitions', {
+    const cut: unknown = await stack.temporal.workflow.execute('maintainPartitions', {
       workflowId: 'maintain-once',
       taskQueue: TASK_QUEUES.workflows,
     });
