@@ -2,14 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Message } from '#src/contracts/events.js';
 import { row } from '#src/db/sql.js';
 import { connectSocket, type SocketClient } from '#test/harness/socketClient.js';
-import { percentile, spreadOf, type Benchmark, type Figure } from './lib/figures.js';
+import { median, percentile, round, spreadOf, type Benchmark, type Figure } from './lib/figures.js';
 import { install, type Installation } from './lib/installation.js';
 import { cpuSecondsOf, memoryOf } from './lib/procfs.js';
 import { flooding, startShellAgent, ticking } from './lib/shellServers.js';
 
 const NEIGHBOURS = 5;
+const ALONE_S = 20;
 /** Long enough to see whether memory only grows until the collector of garbage cares. */
-const WINDOW_S = 40;
+const BESIDE_S = 120;
 const MEGABYTE = 1e6;
 
 /**
@@ -30,21 +31,21 @@ export const consoleFlood: Benchmark = {
       const ids = await agent.run(Array.from({ length: NEIGHBOURS }, () => ticking(0.1)));
       const watcher = await watch(installation, ids);
       await sleep(3_000);
-      say(`${NEIGHBOURS} servers alone, ${WINDOW_S} s`);
-      const alone = await latencies(watcher, WINDOW_S);
+      say(`${NEIGHBOURS} servers alone, ${ALONE_S} s`);
+      const alone = await latencies(watcher, ALONE_S);
       const [flood = ''] = await agent.run([flooding]);
       const floods = await watch(installation, [flood]);
       await subscribe(watcher, [flood]);
-      say(`beside the flood, ${WINDOW_S} s`);
+      say(`beside the flood, ${BESIDE_S} s`);
       const pids = { 'api+worker': app.pid, agent: agent.program.pid };
-      const cost = weigh(pids, WINDOW_S);
+      const cost = weigh(pids, BESIDE_S);
       const before = { lines: await countLines(installation, flood), seen: seenOf(floods) };
-      const beside = await latencies(watcher, WINDOW_S, channelOf(flood));
+      const beside = await latencies(watcher, BESIDE_S, channelOf(flood));
       const weights = await cost;
       const after = { lines: await countLines(installation, flood), seen: seenOf(floods) };
       watcher.close();
       floods.close();
-      const rate = (of: (at: typeof before) => number): number => (of(after) - of(before)) / WINDOW_S;
+      const rate = (of: (at: typeof before) => number): number => (of(after) - of(before)) / BESIDE_S;
       return [
         ...latencyFigures('print → socket, no flood', alone),
         ...latencyFigures('print → socket beside a flood', beside, 100),
@@ -126,11 +127,18 @@ async function weigh(pids: Record<string, number>, seconds: number): Promise<Fig
         name: `${name} in the flood, most RSS`,
         value: Math.max(...samples),
         unit: 'MB',
-        note: spreadOf(samples),
+        note: quartersOf(samples),
       },
       { name: `${name} in the flood, of a core`, value: 100 * busy, unit: '%' },
     ] satisfies Figure[];
   });
+}
+
+/** Medians of its quarters: whether it grows. */
+function quartersOf(samples: readonly number[]): string {
+  const quarter = Math.ceil(samples.length / 4);
+  const medians = [0, 1, 2, 3].map(n => median(samples.slice(n * quarter, (n + 1) * quarter)));
+  return `quarters ${medians.map(round).join(', ')}`;
 }
 
 function latencyFigures(name: string, samples: readonly number[], p95AtMost?: number): Figure[] {
