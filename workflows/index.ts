@@ -8,3 +8,4 @@ export { deleteServer } from './deleteServer.js';
 export { reconcile } from './reconcile.js';
 export { healthSweep } from './healthSweep.js';
 export { agentLink } from './agentLink.js';
+export { deliverNotification } from './deliverNotification.js';

@@ -1,8 +1,11 @@
 import { once } from 'node:events';
 import { Registry, collectDefaultMetrics } from 'prom-client';
 import { createApp, createHttpServer } from '#src/http/app.js';
+import { findKeyPrincipal } from '#src/http/auth/keys.js';
 import { findIdentity } from '#src/http/auth/sessions.js';
 import type { ApiSettings, NeighbourCheck } from '#src/http/deps.js';
+import { createRateLimiter, type CreateRateLimiter } from '#src/http/rateLimiter.js';
+import { createRedisLimits } from '#src/http/redisRateLimiter.js';
 import { sendCommand } from '#src/http/servers/live.js';
 import { findListedServer } from '#src/http/servers/queries.js';
 import type { Operations } from '#src/operations/operations.js';
@@ -33,7 +36,11 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
   const { config, logger, shutdown, db, bus, gateway, openToken } = core;
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
-  const identities = createIdentities({ secret: core.jwtSecret, find: claims => findIdentity(db, claims) });
+  const identities = createIdentities({
+    secret: core.jwtSecret,
+    find: claims => findIdentity(db, claims),
+    findKey: hash => findKeyPrincipal(db, hash),
+  });
   // Before the hub listens, so that whoever it looks at again is looked up anew.
   const unsubscribe = bus.subscribe('access-changed', ({ user_id }) => identities.forgetUser(user_id));
   shutdown.add('access changes', unsubscribe);
@@ -43,6 +50,7 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
     operations,
     gateway,
     identities,
+    createLimiter: limiterOf(core),
     logger,
     metrics,
     neighbours: { temporal: checkOf(temporal), redis: redisCheck(core) },
@@ -88,6 +96,14 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
   return { url: `http://${config.http.host}:${port}` };
 }
 
+/** Shared by all api processes where there is Redis. */
+function limiterOf({ config, logger, shutdown }: Core): CreateRateLimiter {
+  if (config.redis.url === undefined) return createRateLimiter;
+  const limits = createRedisLimits({ url: config.redis.url, logger });
+  shutdown.add('rate limits', () => Promise.resolve(limits.close()));
+  return limits.create;
+}
+
 /** Pokes may be lost with Redis at any moment, so events of other processes are never more than a second late. */
 function pollMsOf({ config, logger }: Core, alone: boolean): number | null {
   if (alone) return null;
@@ -117,10 +133,8 @@ function settingsOf({ config, jwtSecret }: Core): ApiSettings {
       registration: auth.registration,
     },
     corsOrigins: http.corsOrigins,
-    limits: {
-      loginPerAccountPerMinute: limits.loginPerAccountPerMinute,
-      loginPerIpPerMinute: limits.loginPerIpPerMinute,
-    },
+    trustedProxies: http.trustedProxies,
+    limits,
     servers: {
       acceptEula: servers.acceptEula,
       allowPrivateUrls: servers.allowPrivateUrls,

@@ -1,3 +1,5 @@
+import { appendAudit } from '#src/db/audit.js';
+import { inTransaction } from '#src/db/sql.js';
 import { newToken } from '#src/security/tokens.js';
 import { BASE } from '../context.js';
 import { idParams } from '../fields.js';
@@ -50,9 +52,14 @@ const create = defineRoute({
   body: schema.creation,
   success: { status: 201, schema: schema.createdAgent, headers: { Location: 'The agent' } },
   errors: ['agent-exists'],
-  async handler({ body }, { db, sealToken }) {
+  async handler({ actor, body, ip, requestId }, { db, sealToken }) {
     const token = newToken();
-    const agent = await insertAgent(db, body, sealToken(token));
+    const agent = await inTransaction(db, async transaction => {
+      const inserted = await insertAgent(db, body, sealToken(token), transaction);
+      const target = { type: 'agent', id: inserted.id } as const;
+      await appendAudit(db, { action: 'agent.created', actor, ip, requestId, target }, { transaction });
+      return inserted;
+    });
     return {
       body: { ...presentAgent(agent), agent_token: token },
       headers: { Location: `${BASE}/agents/${agent.id}` },

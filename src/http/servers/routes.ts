@@ -17,6 +17,7 @@ import { serverActionRoutes } from './actions.js';
 import { asPortTaken, insertServer } from './insertServer.js';
 import { observeStatus, sendCommand } from './live.js';
 import { logs } from './logs.js';
+import { memberRoutes } from './members.js';
 import { onServer } from './policy.js';
 import { presentServer } from './presenter.js';
 import { findListedServer, listServers } from './queries.js';
@@ -27,9 +28,10 @@ const tag = 'servers';
 
 const creators: Gate<SignedIn> = {
   rule: 'server:create',
+  scope: 'servers:write',
   errors: [...signedIn.errors, 'forbidden'],
   async admit(ctx, api) {
-    const actor = await api.authenticate(ctx);
+    const actor = await api.authenticate(ctx, 'servers:write');
     if (!canCreateServer(actor)) throw new AppError('forbidden', { detail: 'Viewers create no servers' });
     return { actor };
   },
@@ -185,4 +187,14 @@ async function updateServer(db: Database, id: string, decide: (current: ServerRo
   });
 }
 
-export const serverRoutes: Route[] = [list, create, get, put, ...serverActionRoutes, command, status, logs];
+export const serverRoutes: Route[] = [
+  list,
+  create,
+  get,
+  put,
+  ...serverActionRoutes,
+  command,
+  status,
+  logs,
+  ...memberRoutes,
+];
