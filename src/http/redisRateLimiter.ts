@@ -58,8 +58,8 @@ export function createRedisLimits({ url, logger }: { url: string; logger: Logger
     const bucket = bucketOf(limit);
     const args = [bucket.capacity, bucket.perMs, amount];
     const answer: unknown = await redis.eval(CHANGE, 1, `aymc:limit:${limit.name}:${key}`, ...args);
-    const [allowed, tokens]: unknown[] = Array.isArray(answer) ? answer : [];
-    return allowanceOf(bucket, allowed === 1, Number(tokens));
+    const parts: unknown[] = Array.isArray(answer) ? answer : [];
+    return allowanceOf(bucket, parts[0] === 1, Number(parts[1]));
   }
 
   /** Null when Redis has not answered. */

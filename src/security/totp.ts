@@ -69,6 +69,6 @@ function encodeBase32(bytes: Buffer): string {
 }
 
 function decodeBase32(text: string): Buffer {
-  const bits = [...text].map(char => BASE32.indexOf(char).toString(2).padStart(5, '0')).join('');
+  const bits = text.replace(/./g, char => BASE32.indexOf(char).toString(2).padStart(5, '0'));
   return Buffer.from((bits.match(/.{8}/g) ?? []).map(byte => Number.parseInt(byte, 2)));
 }

@@ -59,6 +59,7 @@ export interface TestApiOptions {
   auth?: Partial<ApiSettings['auth']>;
   limits?: Partial<ApiSettings['limits']>;
   servers?: Partial<ApiSettings['servers']>;
+  trustedProxies?: number;
   deps?: Partial<Omit<ApiDeps, 'settings' | 'db'>>;
   http?: Partial<HttpLimits>;
 }
@@ -102,7 +103,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
         ...options.auth,
       },
       corsOrigins: ['http://localhost:1420'],
-      trustedProxies: 0,
+      trustedProxies: options.trustedProxies ?? 0,
       limits: {
         userPerMinute: 100_000,
         userBurst: 10_000,
