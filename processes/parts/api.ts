@@ -15,6 +15,7 @@ import { routeUpgrades } from '#src/realtime/upgrade.js';
 import { createIdentities } from '#src/security/identities.js';
 import type { Config } from '#src/config.js';
 import type { Core } from './core.js';
+import { refuseDevelopmentPasswords } from './developmentPasswords.js';
 import type { TemporalLink } from './temporalLink.js';
 
 const POLL_MS = 1_000;
@@ -31,8 +32,9 @@ interface ApiWiring {
   alone: boolean;
 }
 
-/** REST and sockets on one port. Resolves when it listens. */
+/** REST and sockets on one port. Resolves when it listens; rejects in production when anyone could sign in as admin. */
 export async function startApi(core: Core, { operations, temporal, alone }: ApiWiring): Promise<ApiPart> {
+  await refuseDevelopmentPasswords(core);
   const { config, logger, shutdown, db, bus, gateway, openToken } = core;
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });

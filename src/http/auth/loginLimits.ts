@@ -7,7 +7,7 @@ interface LoginLimitSettings {
 
 /** Whose password is tried. */
 export interface Attempt {
-  /** The account's id; of none that exists, the name that was given. */
+  /** The name that was given, in lower case; of who is signed in, the id. */
   account: string;
   ip: string;
   /** The account was signed in to from there before. */

@@ -84,7 +84,11 @@ export interface ResetConfirmation {
   new_password: string;
 }
 export const resetConfirmation = Joi.object<ResetConfirmation, true>({
-  token: Joi.string().max(512).required().description('From the link of the mail'),
+  token: Joi.string()
+    .max(512)
+    .example('fR0cZ3l8xk4Wq2dTnY7bS1vLmH9uEoJ6aPgKiXsCwQk')
+    .required()
+    .description('From the link of the mail'),
   new_password: newPassword().required(),
 });
 

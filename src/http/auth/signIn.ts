@@ -42,17 +42,18 @@ const login = defineRoute({
     const name = body.username ?? body.email ?? '';
     await api.loginLimits.fromAddress(ip);
     const user = await findAccount(api.db, name);
+    // Counted by what was typed: a count that names of one account shared would tell that there is such an account.
     const attempt = {
-      account: user?.id ?? `name:${name.toLowerCase()}`,
+      account: name.toLowerCase(),
       ip,
       knownAddress: await isKnownAddress(api.db, user?.id ?? null, ip),
     };
     const allowance = await countAttempt(api, attempt, user, client);
     const matches = await verifyPassword(user?.password_hash, body.password);
     if (!user || !matches) throw await failure(api, 'invalid-credentials', user, client);
+    if (!user.is_active) throw await failure(api, 'account-disabled', user, client);
     await passSecondFactor(api, user, body.totp, attempt, client);
     await api.loginLimits.succeeded(attempt);
-    if (!user.is_active) throw await failure(api, 'account-disabled', user, client);
     const { account, opened } = await openLogin(api, user, client);
     return { body: presentSession(api, account, opened), headers: rateLimitHeaders(allowance) };
   },
