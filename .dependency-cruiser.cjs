@@ -79,7 +79,7 @@ module.exports = {
     apart(
       'http-is-the-top',
       rooms(
-        'src/(db|agents|bus|marketplace|provisioning|storage|operations|realtime|security|observability)',
+        'src/(db|agents|bus|mail|marketplace|provisioning|storage|operations|realtime|security|observability)',
         'activities',
       ),
       room('src/http'),
@@ -87,23 +87,23 @@ module.exports = {
     ),
     apart(
       'realtime-is-for-processes',
-      rooms('src/(db|agents|bus|provisioning|operations|security|observability|http)', 'activities'),
+      rooms('src/(db|agents|bus|mail|provisioning|operations|security|observability|http)', 'activities'),
       room('src/realtime'),
       'Publish on the bus; realtime listens.',
     ),
     apart(
       'operations-calls-down',
-      rooms('src/(db|agents|bus|provisioning|security|observability)'),
+      rooms('src/(db|agents|bus|mail|provisioning|security|observability)'),
       room('src/operations'),
       'Needs an operation? That decision belongs into activities or http.',
     ),
-    ...['db', 'agents', 'bus', 'provisioning'].map(name => ({
+    ...['db', 'agents', 'bus', 'mail', 'provisioning'].map(name => ({
       name: `${name}-and-its-neighbours`,
       severity: 'error',
       comment: 'Rooms between two arrows meet in activities, operations or http.',
       from: { path: room(`src/${name}`) },
       to: {
-        path: rooms('src/(db|agents|bus|provisioning|marketplace|storage)'),
+        path: rooms('src/(db|agents|bus|mail|provisioning|marketplace|storage)'),
         pathNot: room(`src/${name}`),
       },
     })),

@@ -8,6 +8,7 @@ import { backups } from './0007-backups.js';
 import { notices } from './0008-notices.js';
 import { console } from './0009-console.js';
 import { observation } from './0010-observation.js';
+import { accounts } from './0011-accounts.js';
 import type { Migration } from './migration.js';
 
 export type { Migration } from './migration.js';
@@ -24,4 +25,5 @@ export const MIGRATIONS: readonly Migration[] = [
   notices,
   console,
   observation,
+  accounts,
 ];

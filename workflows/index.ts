@@ -9,3 +9,4 @@ export { reconcile } from './reconcile.js';
 export { healthSweep } from './healthSweep.js';
 export { maintainPartitions } from './maintainPartitions.js';
 export { agentLink } from './agentLink.js';
+export { deliverNotification } from './deliverNotification.js';

@@ -158,6 +158,18 @@ CREATE INDEX backups_created_at_idx ON backups USING btree (created_at DESC);
 CREATE INDEX backups_created_by_idx ON backups USING btree (created_by);
 CREATE INDEX backups_server_id_idx ON backups USING btree (server_id);
 
+CREATE TABLE invitations (
+  id uuid DEFAULT gen_random_uuid() NOT NULL,
+  token_hash text NOT NULL,
+  created_by uuid,
+  used_by uuid,
+  used_at timestamp with time zone,
+  expires_at timestamp with time zone NOT NULL,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT invitations_pkey PRIMARY KEY (id),
+  CONSTRAINT invitations_token_hash_key UNIQUE (token_hash)
+);
+
 CREATE TABLE log_cursors (
   server_id uuid NOT NULL,
   run_id text NOT NULL,
@@ -184,6 +196,18 @@ CREATE TABLE logs (
 ) PARTITION BY RANGE ("timestamp");
 CREATE TABLE logs_default PARTITION OF logs DEFAULT;
 CREATE INDEX logs_server_id_timestamp_idx ON logs USING btree (server_id, "timestamp" DESC);
+
+CREATE TABLE mails (
+  id uuid DEFAULT gen_random_uuid() NOT NULL,
+  template text NOT NULL,
+  address text NOT NULL,
+  request_id text,
+  dispatch_after timestamp with time zone DEFAULT now(),
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT mails_pkey PRIMARY KEY (id)
+);
+CREATE INDEX mails_dispatch_after_idx ON mails USING btree (dispatch_after) WHERE (dispatch_after IS NOT NULL);
+COMMENT ON COLUMN mails.dispatch_after IS 'null = its workflow has been started';
 
 CREATE TABLE notification_heads (
   user_id uuid NOT NULL,
@@ -306,6 +330,15 @@ CREATE TABLE plugins (
 CREATE INDEX plugins_category_idx ON plugins USING btree (category);
 CREATE INDEX plugins_name_search_idx ON plugins USING gin (to_tsvector('simple'::regconfig, (name)::text));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON plugins FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+
+CREATE TABLE recovery_codes (
+  id uuid DEFAULT gen_random_uuid() NOT NULL,
+  user_id uuid NOT NULL,
+  code_hash text NOT NULL,
+  CONSTRAINT recovery_codes_pkey PRIMARY KEY (id),
+  CONSTRAINT recovery_codes_code_hash_key UNIQUE (code_hash)
+);
+CREATE INDEX recovery_codes_user_id_idx ON recovery_codes USING btree (user_id);
 
 CREATE TABLE sample_cursors (
   agent_id uuid NOT NULL,
@@ -460,6 +493,18 @@ CREATE TABLE sweeps (
 );
 CREATE INDEX sweeps_started_at_idx ON sweeps USING btree (started_at DESC);
 
+CREATE TABLE totp_factors (
+  user_id uuid NOT NULL,
+  secret text NOT NULL,
+  confirmed_at timestamp with time zone,
+  last_step bigint DEFAULT 0 NOT NULL,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT totp_factors_pkey PRIMARY KEY (user_id)
+);
+COMMENT ON COLUMN totp_factors.secret IS 'sealed with the control plane''s key; never readable here';
+COMMENT ON COLUMN totp_factors.confirmed_at IS 'null = enrolled and not yet verified: asked for by no login';
+COMMENT ON COLUMN totp_factors.last_step IS 'the newest time step that a code was taken of; none of it or before is taken again';
+
 CREATE TABLE users (
   id uuid DEFAULT gen_random_uuid() NOT NULL,
   username character varying(50) NOT NULL,
@@ -499,10 +544,13 @@ ALTER TABLE api_keys ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) 
 ALTER TABLE backup_configs ADD CONSTRAINT backup_configs_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
 ALTER TABLE backups ADD CONSTRAINT backups_created_by_fkey FOREIGN KEY (created_by) REFERENCES users(id) ON DELETE SET NULL;
 ALTER TABLE backups ADD CONSTRAINT backups_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
+ALTER TABLE invitations ADD CONSTRAINT invitations_created_by_fkey FOREIGN KEY (created_by) REFERENCES users(id) ON DELETE SET NULL;
+ALTER TABLE invitations ADD CONSTRAINT invitations_used_by_fkey FOREIGN KEY (used_by) REFERENCES users(id) ON DELETE SET NULL;
 ALTER TABLE log_cursors ADD CONSTRAINT log_cursors_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
 ALTER TABLE notification_heads ADD CONSTRAINT notification_heads_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
 ALTER TABLE notifications ADD CONSTRAINT notifications_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
 ALTER TABLE password_resets ADD CONSTRAINT password_resets_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
+ALTER TABLE recovery_codes ADD CONSTRAINT recovery_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES totp_factors(user_id) ON DELETE CASCADE;
 ALTER TABLE sample_cursors ADD CONSTRAINT sample_cursors_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id) ON DELETE CASCADE;
 ALTER TABLE server_members ADD CONSTRAINT server_members_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
 ALTER TABLE server_members ADD CONSTRAINT server_members_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
@@ -511,4 +559,5 @@ ALTER TABLE server_plugins ADD CONSTRAINT server_plugins_server_id_fkey FOREIGN 
 ALTER TABLE servers ADD CONSTRAINT servers_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id) ON DELETE CASCADE;
 ALTER TABLE servers ADD CONSTRAINT servers_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
 ALTER TABLE sessions ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
+ALTER TABLE totp_factors ADD CONSTRAINT totp_factors_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
 ALTER TABLE webhooks ADD CONSTRAINT webhooks_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;

@@ -1,8 +1,11 @@
 import { once } from 'node:events';
 import { Registry, collectDefaultMetrics } from 'prom-client';
 import { createApp, createHttpServer } from '#src/http/app.js';
+import { findKeyPrincipal } from '#src/http/auth/keys.js';
 import { findIdentity } from '#src/http/auth/sessions.js';
 import type { ApiSettings, NeighbourCheck } from '#src/http/deps.js';
+import { createRateLimiter, type CreateRateLimiter } from '#src/http/rateLimiter.js';
+import { createRedisLimits } from '#src/http/redisRateLimiter.js';
 import { sendCommand } from '#src/http/servers/live.js';
 import { findListedServer } from '#src/http/servers/queries.js';
 import type { Operations } from '#src/operations/operations.js';
@@ -13,6 +16,7 @@ import { routeUpgrades } from '#src/realtime/upgrade.js';
 import { createIdentities } from '#src/security/identities.js';
 import type { Config } from '#src/config.js';
 import type { Core } from './core.js';
+import { refuseDevelopmentPasswords } from './developmentPasswords.js';
 import type { TemporalLink } from './temporalLink.js';
 
 const POLL_MS = 1_000;
@@ -29,12 +33,17 @@ interface ApiWiring {
   alone: boolean;
 }
 
-/** REST and sockets on one port. Resolves when it listens. */
+/** REST and sockets on one port. Resolves when it listens; rejects in production when anyone could sign in as admin. */
 export async function startApi(core: Core, { operations, temporal, alone }: ApiWiring): Promise<ApiPart> {
+  await refuseDevelopmentPasswords(core);
   const { config, logger, shutdown, db, bus, gateway, openToken } = core;
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
-  const identities = createIdentities({ secret: core.jwtSecret, find: claims => findIdentity(db, claims) });
+  const identities = createIdentities({
+    secret: core.jwtSecret,
+    find: claims => findIdentity(db, claims),
+    findKey: hash => findKeyPrincipal(db, hash),
+  });
   // Before the hub listens, so that whoever it looks at again is looked up anew.
   const unsubscribe = bus.subscribe('access-changed', ({ user_id }) => identities.forgetUser(user_id));
   shutdown.add('access changes', unsubscribe);
@@ -44,6 +53,7 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
     operations,
     gateway,
     identities,
+    createLimiter: limiterOf(core),
     logger,
     metrics,
     neighbours: { temporal: checkOf(temporal), redis: redisCheck(core) },
@@ -91,6 +101,14 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
   return { url: `http://${config.http.host}:${port}` };
 }
 
+/** Shared by all api processes where there is Redis. */
+function limiterOf({ config, logger, shutdown }: Core): CreateRateLimiter {
+  if (config.redis.url === undefined) return createRateLimiter;
+  const limits = createRedisLimits({ url: config.redis.url, logger });
+  shutdown.add('rate limits', () => Promise.resolve(limits.close()));
+  return limits.create;
+}
+
 /** Pokes may be lost with Redis at any moment, so events of other processes are never more than a second late. */
 function pollMsOf({ config, logger }: Core, alone: boolean): number | null {
   if (alone) return null;
@@ -120,10 +138,8 @@ function settingsOf({ config, jwtSecret }: Core): ApiSettings {
       registration: auth.registration,
     },
     corsOrigins: http.corsOrigins,
-    limits: {
-      loginPerAccountPerMinute: limits.loginPerAccountPerMinute,
-      loginPerIpPerMinute: limits.loginPerIpPerMinute,
-    },
+    trustedProxies: http.trustedProxies,
+    limits,
     lease,
     servers: {
       acceptEula: servers.acceptEula,

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
@@ -14,11 +15,13 @@ import { createAgentActivities } from '#activities/agentWork.js';
 import { createLinkActivities } from '#activities/agentLink.js';
 import { AppErrorInterceptor } from '#activities/errors.js';
 import { createHealthActivities } from '#activities/health.js';
+import { createMailActivities, type MailDeps } from '#activities/mail.js';
 import { createOperationActivities } from '#activities/operations.js';
 import { createReconcileActivities } from '#activities/reconcile.js';
 import { createRetentionActivities } from '#activities/retention.js';
 import { STICKY_QUEUE_TIMEOUT, TASK_QUEUES } from '#src/contracts/temporal.js';
 import { ensurePartitions } from '#src/db/ensurePartitions.js';
+import { createMailer } from '#src/mail/createMailer.js';
 import type { Logger } from '#src/observability/logger.js';
 import { ensureSearchAttributes, ensureStandingWork } from '#src/operations/bootstrapTemporal.js';
 import { createOperations } from '#src/operations/createOperations.js';
@@ -187,6 +190,7 @@ async function createWorkers(
       ...agentWork,
       ...createReconcileActivities(reconcileDeps),
       ...createRetentionActivities({ db, keep: config.retention, stopping: core.shutdown.signal }),
+      ...createMailActivities(mailDeps(core)),
     },
   });
   return Promise.all([
@@ -216,6 +220,15 @@ async function createWorkers(
       },
     }),
   ]);
+}
+
+function mailDeps({ config, db }: Core): MailDeps {
+  const { http, mail, runtime } = config;
+  return {
+    db,
+    mailer: createMailer({ ...mail, dir: join(runtime.dataDir, 'mail') }),
+    publicUrl: http.publicUrl ?? `http://${http.host}:${http.port}`,
+  };
 }
 
 /** The prebuilt bundle saves two seconds and the memory of a bundler; a checkout without one bundles its sources. */

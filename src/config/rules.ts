@@ -121,6 +121,28 @@ const inProduction: readonly Rule[] = [
         : undefined,
   },
   {
+    about: ['REDIS_URL'],
+    check: ({ redis }) =>
+      redis.url !== undefined && KNOWN_PASSWORDS.has(passwordIn(redis.url))
+        ? 'REDIS_URL holds a password that everybody knows; production needs another'
+        : undefined,
+  },
+  {
+    about: ['SMTP_URL'],
+    check: ({ mail: { smtpUrl } }) =>
+      smtpUrl !== undefined && KNOWN_PASSWORDS.has(passwordIn(smtpUrl))
+        ? 'SMTP_URL holds a password that everybody knows; production needs another'
+        : undefined,
+  },
+  {
+    // A worker does not know where an api listens, and 127.0.0.1 is no address to mail to anybody.
+    about: ['SMTP_URL', 'PUBLIC_URL'],
+    check: ({ mail, http }) =>
+      mail.smtpUrl !== undefined && http.publicUrl === undefined
+        ? 'SMTP_URL also needs PUBLIC_URL in production: the links in mails begin with it'
+        : undefined,
+  },
+  {
     about: ['S3_SECRET_KEY'],
     check: ({ storage: { s3SecretKey } }) =>
       s3SecretKey !== undefined && KNOWN_PASSWORDS.has(s3SecretKey)
@@ -129,7 +151,7 @@ const inProduction: readonly Rule[] = [
   },
 ];
 
-/** As written: none of the known passwords holds a character that a URL would escape. */
+/** As written: none of the known passwords holds a character that a URL would escape. Empty where there is none. */
 function passwordIn(url: string): string {
   return new URL(url).password;
 }

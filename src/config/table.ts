@@ -85,6 +85,11 @@ export const table = {
       defaultText: 'the real listening address',
       about: 'How others reach the API: for links in mails, downloads and what agents are told.',
     }),
+    trustedProxies: count('TRUSTED_PROXIES', {
+      default: '0',
+      about:
+        'How many reverse proxies of yours stand in front of the API: of X-Forwarded-For so many entries are believed.',
+    }),
     corsOrigins: list('CORS_ORIGINS', {
       default: 'http://localhost:1420,tauri://localhost,http://tauri.localhost,https://tauri.localhost',
       about: 'Origins of web and desktop front ends that may call the API.',
@@ -122,9 +127,13 @@ export const table = {
       default: '168h',
       about: 'How long a refresh token is good for.',
     }),
-    registration: choice('open', 'closed')('REGISTRATION', {
+    registration: choice(
+      'open',
+      'invite',
+      'closed',
+    )('REGISTRATION', {
       default: 'open',
-      about: 'Whether people may register themselves.',
+      about: 'Who may register: anyone, whoever an admin has invited, or nobody.',
     }),
     adminUsername: text('ADMIN_USERNAME', {
       about: 'With the next two: the first admin, made if there is none.',

@@ -89,6 +89,11 @@ export interface HealthActivities {
   sweepAgents(input: { sweepId: string }): Promise<{ pinged: number; failed: number }>;
 }
 
+export interface MailActivities {
+  /** Writes the mail of that row and hands it to a mail server. May send it twice, never not at all; a row that is gone was sent. */
+  sendMail(input: { mailId: string }): Promise<void>;
+}
+
 export interface LinkActivities {
   /** Follows the event streams of all agents until it is cancelled or its worker stops. */
   followAgents(input: { shard: number }): Promise<void>;

@@ -43,6 +43,10 @@ export function agentLinkWorkflowId(shard: number): string {
   return `agent-link:${shard}`;
 }
 
+export function mailWorkflowId(mailId: string): string {
+  return `mail:${mailId}`;
+}
+
 /** With the defaults a workflow whose worker was killed went on after 18.6 s, with these after 9.8 s. */
 export const WORKFLOW_TASK_TIMEOUT = '4s';
 export const STICKY_QUEUE_TIMEOUT = '2s';

@@ -53,6 +53,23 @@ export async function seed(db: Database, options: SeedOptions): Promise<string[]
   });
 }
 
+/** The names of active accounts that still have the password that anyone can read here. */
+export async function findDevelopmentPasswords(
+  db: Database,
+  verifyPassword: (passwordHash: string, password: string) => Promise<boolean>,
+): Promise<string[]> {
+  const found: string[] = [];
+  for (const { username, password } of DEVELOPMENT_ACCOUNTS) {
+    const account = await row<{ password_hash: string }>(
+      db,
+      'SELECT password_hash FROM users WHERE username = $1 AND is_active',
+      { bind: [username] },
+    );
+    if (account && (await verifyPassword(account.password_hash, password))) found.push(username);
+  }
+  return found;
+}
+
 async function hasAdmin(db: Database, transaction: Transaction): Promise<boolean> {
   const admin = await row(db, `SELECT 1 FROM users WHERE role = 'admin' LIMIT 1`, { transaction });
   return admin !== undefined;

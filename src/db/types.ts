@@ -11,7 +11,10 @@ import type {
   OperationState,
   OperationTrigger,
 } from '#src/domain/operation.js';
+import type { AuditAction } from '#src/domain/audit.js';
+import type { MailTemplate } from '#src/domain/mail.js';
 import type { Permission, Role } from '#src/domain/permissions.js';
+import type { Scope } from '#src/domain/scopes.js';
 import type { CrashCode } from '#src/domain/crash.js';
 import type { DesiredState, ServerStatus } from '#src/domain/serverState.js';
 
@@ -91,7 +94,7 @@ export interface ApiKeyRow {
   /** The first characters of the key, by which people recognise it. */
   prefix: string;
   key_hash: string;
-  scopes: string[];
+  scopes: Scope[];
   expires_at: Date | null;
   last_used_at: Date | null;
   created_at: Date;
@@ -103,6 +106,45 @@ export interface PasswordResetRow {
   token_hash: string;
   expires_at: Date;
   used_at: Date | null;
+  created_at: Date;
+}
+
+export interface TotpFactorRow {
+  user_id: string;
+  /** Sealed. */
+  secret: string;
+  /** Null: enrolled and not yet verified. */
+  confirmed_at: Date | null;
+  /** The newest time step that a code was taken of. */
+  last_step: number;
+  created_at: Date;
+}
+
+/** One that was used is gone. */
+export interface RecoveryCodeRow {
+  id: string;
+  user_id: string;
+  code_hash: string;
+}
+
+export interface InvitationRow {
+  id: string;
+  token_hash: string;
+  created_by: string | null;
+  used_by: string | null;
+  used_at: Date | null;
+  expires_at: Date;
+  created_at: Date;
+}
+
+/** A mail that was not sent yet. */
+export interface MailRow {
+  id: string;
+  template: MailTemplate;
+  address: string;
+  request_id: string | null;
+  /** Null: its workflow has been started. */
+  dispatch_after: Date | null;
   created_at: Date;
 }
 
@@ -438,7 +480,7 @@ export interface AuditLogRow {
   id: string;
   actor_id: string | null;
   actor_name: string | null;
-  action: string;
+  action: AuditAction;
   target_type: string | null;
   target_id: string | null;
   request_id: string | null;

@@ -56,6 +56,14 @@ export const ERRORS = {
   ),
   'wrong-password': facts(400, 'The current password is wrong', 'INVALID_ARGUMENT'),
   'account-disabled': facts(401, 'This account is disabled', 'UNAUTHENTICATED'),
+  'totp-required': facts(401, 'A code of the second factor is needed', 'UNAUTHENTICATED'),
+  'invalid-totp': facts(401, 'The code of the second factor is wrong or was used before', 'UNAUTHENTICATED'),
+  'wrong-totp': facts(400, 'The code of the second factor is wrong or was used before', 'INVALID_ARGUMENT'),
+  'totp-enabled': facts(409, 'The second factor is already enabled', 'FAILED_PRECONDITION'),
+  'totp-not-enrolled': facts(409, 'No second factor is enrolled', 'FAILED_PRECONDITION'),
+  'invalid-reset-token': facts(400, 'The reset link is not valid any more', 'INVALID_ARGUMENT'),
+  'invalid-invitation': facts(403, 'The invitation is not valid', 'PERMISSION_DENIED'),
+  'insufficient-scope': facts(403, 'The API key was not made for that', 'PERMISSION_DENIED'),
   forbidden: facts(403, 'You may not do that', 'PERMISSION_DENIED'),
   'registration-closed': facts(403, 'Registration is closed', 'PERMISSION_DENIED'),
 
@@ -65,6 +73,10 @@ export const ERRORS = {
   'email-taken': facts(409, 'That email address is taken', 'ALREADY_EXISTS'),
   'port-taken': facts(409, 'Another server of this agent has that port', 'ALREADY_EXISTS'),
   'agent-exists': facts(409, 'There is an agent with that agent_id', 'ALREADY_EXISTS'),
+  'user-in-use': facts(409, 'The user still owns servers', 'FAILED_PRECONDITION'),
+  'last-admin': facts(409, 'Somebody must remain to administrate', 'FAILED_PRECONDITION'),
+  'own-account': facts(409, 'Administrators cannot take their own access', 'FAILED_PRECONDITION'),
+  'too-many-keys': facts(409, 'The user has as many API keys as one can have', 'FAILED_PRECONDITION'),
   'agent-in-use': facts(409, 'The agent still holds servers', 'FAILED_PRECONDITION'),
   'no-agent': facts(409, 'No agent can take this server', 'FAILED_PRECONDITION'),
 
@@ -122,6 +134,7 @@ export const ERRORS = {
 
   // Us
   'database-unavailable': facts(503, 'The database does not answer', 'UNAVAILABLE', true),
+  'mail-failed': facts(502, 'The mail server did not take the mail', 'UNAVAILABLE', true),
   'temporal-unavailable': facts(503, 'Temporal does not answer', 'UNAVAILABLE', true),
   'shutting-down': facts(503, 'The process is shutting down', 'UNAVAILABLE', true),
   internal: facts(500, 'Something broke on our side', 'INTERNAL', true),

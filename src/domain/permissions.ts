@@ -1,3 +1,5 @@
+import type { Scope } from './scopes.js';
+
 export const ROLES = ['admin', 'user', 'viewer'] as const;
 export type Role = (typeof ROLES)[number];
 
@@ -18,9 +20,26 @@ export type Permission = (typeof PERMISSIONS)[number];
 /** `view`: that it exists, its status and metrics. `own`: delete and move, the owner's and the admins' alone. */
 export type ServerAction = Permission | 'view' | 'own';
 
+/** What a key that acts so must have been made for. */
+export const SCOPE_OF_ACTION: Record<ServerAction, Scope> = {
+  view: 'read',
+  'console.read': 'read',
+  'console.write': 'console',
+  power: 'power',
+  'files.read': 'files',
+  'files.write': 'files',
+  backups: 'backups',
+  plugins: 'plugins',
+  settings: 'servers:write',
+  members: 'servers:write',
+  own: 'servers:write',
+};
+
 export interface Actor {
   id: string;
   role: Role;
+  /** Only when an API key stands for them: what it was made for (scopes.ts). */
+  scopes?: readonly Scope[];
 }
 
 export interface ServerAccess {

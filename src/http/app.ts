@@ -20,7 +20,8 @@ export type ApiApp = Koa<ApiState>;
 
 /** The whole REST API. Opens nothing and starts no timer; what it was given, it does not close. */
 export function createApp(deps: ApiDeps): ApiApp {
-  const app: ApiApp = new Koa<ApiState>();
+  const { trustedProxies } = deps.settings;
+  const app: ApiApp = new Koa<ApiState>({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies });
   const api = createApi(deps);
   const router = createRouter(ROUTES, (route, ctx) => route.serve(ctx, api));
   app.use(requestId(deps.logger));
@@ -38,10 +39,15 @@ export function createApp(deps: ApiDeps): ApiApp {
 function createApi(deps: ApiDeps): Api {
   const { auth, limits } = deps.settings;
   const secretKey = deriveSecretKey(auth.jwtSecret);
+  const userLimiter = deps.createLimiter({
+    name: 'user',
+    perMinute: limits.userPerMinute,
+    burst: limits.userBurst,
+  });
   return {
     ...deps,
-    authenticate: createAuthenticate(auth.jwtSecret, deps.identities),
-    loginLimits: createLoginLimits(limits),
+    authenticate: createAuthenticate({ jwtSecret: auth.jwtSecret, identities: deps.identities, userLimiter }),
+    loginLimits: createLoginLimits(limits, deps.createLimiter),
     accessChanged(userId) {
       deps.identities.forgetUser(userId);
       deps.bus?.publish('access-changed', { user_id: userId });

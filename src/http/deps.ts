@@ -11,6 +11,7 @@ import type { Identities } from '#src/security/identities.js';
 import type { PasswordCost } from '#src/security/password.js';
 import type { Authenticate } from './authenticate.js';
 import type { LoginLimits } from './auth/loginLimits.js';
+import type { CreateRateLimiter } from './rateLimiter.js';
 
 /** All that the API stands on. Made in a composition root; nothing here is read from the environment. */
 export interface ApiDeps {
@@ -20,6 +21,8 @@ export interface ApiDeps {
   identities: Identities;
   /** Told when a session ends, so that sockets and other processes look again. Absent: there are none. */
   bus: Pick<Bus, 'publish'>;
+  /** Limits of this process, or of all api processes together. */
+  createLimiter: CreateRateLimiter;
   logger: Logger;
   /** Where the API's own metrics are registered, and what `/metrics` shows. */
   metrics: Registry;
@@ -38,7 +41,7 @@ export interface Api extends ApiDeps {
   loginLimits: LoginLimits;
   /** After every commit that takes something from a user: sessions, role, account, name. */
   accessChanged: (userId: string) => void;
-  /** Unseals `agents.token`. */
+  /** Unseals what a row keeps sealed: `agents.token`, `totp_factors.secret`. */
   openToken: (sealed: string) => string;
   sealToken: (plain: string) => string;
 }
@@ -52,12 +55,16 @@ export interface ApiSettings {
     jwtSecret: KeyObject;
     accessTtlMs: number;
     refreshTtlMs: number;
-    registration: 'open' | 'closed';
+    registration: 'open' | 'invite' | 'closed';
     /** Only tests hash at less than the recommended cost. */
     passwordCost?: PasswordCost;
   };
   corsOrigins: readonly string[];
+  /** Reverse proxies in front, whose word about a client's address is taken. */
+  trustedProxies: number;
   limits: {
+    userPerMinute: number;
+    userBurst: number;
     loginPerAccountPerMinute: number;
     loginPerIpPerMinute: number;
   };

@@ -41,7 +41,7 @@ export const idParams = Joi.object<{ id: string }, true>({ id: uuid().required()
 
 /** The `:id` of a path, for gates, which look before the input is parsed. Rejects with `invalid-request`. */
 export function readId(params: unknown, ofWhat: string): string {
-  const parsed = idParams.validate(params);
+  const parsed = idParams.validate(params, { allowUnknown: true });
   if (!parsed.error) return parsed.value.id;
   const message = `The id of ${ofWhat} is a UUID`;
   throw new AppError('invalid-request', { detail: message, errors: [{ path: 'params.id', message }] });

@@ -13,7 +13,9 @@ export interface OpenApiDocument {
 }
 
 const TAGS = {
-  auth: 'Accounts and sessions',
+  auth: 'Accounts, sessions, API keys and second factors',
+  users: 'All accounts, for administrators',
+  audit: 'Who did what',
   agents: 'The hosts that run servers',
   servers: 'Minecraft servers, and what can be done with them',
   operations: 'What was asked for: each is acknowledged once and ends in exactly one recorded way',
@@ -44,6 +46,13 @@ const PROBLEM: JsonSchema = {
   },
 };
 
+const BEARER = {
+  type: 'http',
+  scheme: 'bearer',
+  description:
+    'An access token, or an API key (`aymc_…`). A key must have been made for the scope that an operation names as `x-scope`; `session` is for no key, `by-operation` takes what asking for that operation takes.',
+};
+
 /** OpenAPI 3.1, whose schemas are the JSON Schema that joi writes itself. Pure: the same routes give the same text. */
 export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
   const schemas: Components = { Problem: PROBLEM };
@@ -67,7 +76,7 @@ export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
     components: {
       schemas: Object.fromEntries(Object.entries(schemas).sort(([a], [b]) => a.localeCompare(b, 'en'))),
       securitySchemes: {
-        bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+        bearer: BEARER,
         agentToken: {
           type: 'http',
           scheme: 'bearer',
@@ -86,6 +95,7 @@ function describeRoute(route: Route, schemas: Components) {
     summary: route.summary,
     ...(route.description !== undefined && { description: route.description }),
     'x-rule': route.rule,
+    ...(route.scope !== null && { 'x-scope': route.scope }),
     security: securityOf(route),
     parameters: [
       ...parametersOf(route.params, 'path', schemas),

@@ -1,14 +1,17 @@
 import { AppError } from '#src/domain/errors.js';
 
 export interface RateLimit {
-  /** How many a minute, and how many at once after a quiet minute. */
+  /** Tells the buckets of one limit from those of another. */
+  name: string;
+  /** How many a minute, in the long run. */
   perMinute: number;
-  /** Milliseconds since any fixed point; scripted by tests. */
-  now?: () => number;
+  /** How many at once after a quiet time; as many as a minute unless given. */
+  burst?: number;
 }
 
 export interface Allowance {
   allowed: boolean;
+  /** How many at once. */
   limit: number;
   remaining: number;
   /** Seconds until the whole limit is there again. */
@@ -19,25 +22,47 @@ export interface Allowance {
 
 export interface RateLimiter {
   /** Takes one from the key's bucket, if there is one. */
-  take(key: string): Allowance;
+  take(key: string): Promise<Allowance>;
   /** Gives one back: what it was taken for turned out not to count. */
-  giveBack(key: string): void;
+  giveBack(key: string): Promise<void>;
 }
+
+export type CreateRateLimiter = (limit: RateLimit) => RateLimiter;
 
 /** About 2 MB. The bucket that was touched longest ago is forgotten first, which can only forgive. */
 const MAX_KEYS = 20_000;
 const MINUTE_MS = 60_000;
 
-/** Token buckets in this process, one a key. */
-export function createRateLimiter({ perMinute, now = () => performance.now() }: RateLimit): RateLimiter {
+/** A token bucket: how much it holds, and how fast that comes back. */
+export interface Bucket {
+  capacity: number;
+  perMs: number;
+}
+
+export function bucketOf({ perMinute, burst = perMinute }: RateLimit): Bucket {
+  return { capacity: burst, perMs: perMinute / MINUTE_MS };
+}
+
+export function allowanceOf({ capacity, perMs }: Bucket, allowed: boolean, tokens: number): Allowance {
+  return {
+    allowed,
+    limit: capacity,
+    remaining: Math.floor(tokens),
+    resetS: Math.ceil((capacity - tokens) / perMs / 1000),
+    retryAfterS: allowed ? 0 : Math.ceil((1 - tokens) / perMs / 1000),
+  };
+}
+
+/** Buckets in this process. `now`: milliseconds since any fixed point; scripted by tests. */
+export function createRateLimiter(limit: RateLimit, now = () => performance.now()): RateLimiter {
   const buckets = new Map<string, { tokens: number; at: number }>();
-  const perMs = perMinute / MINUTE_MS;
+  const { capacity, perMs } = bucketOf(limit);
 
   function refilled(key: string): { tokens: number; at: number } {
     const at = now();
     const known = buckets.get(key);
     buckets.delete(key);
-    const tokens = known ? Math.min(perMinute, known.tokens + (at - known.at) * perMs) : perMinute;
+    const tokens = known ? Math.min(capacity, known.tokens + (at - known.at) * perMs) : capacity;
     const bucket = { tokens, at };
     buckets.set(key, bucket);
     if (buckets.size > MAX_KEYS) {
@@ -48,21 +73,15 @@ export function createRateLimiter({ perMinute, now = () => performance.now() }: 
   }
 
   return {
-    take(key) {
+    async take(key) {
       const bucket = refilled(key);
       const allowed = bucket.tokens >= 1;
       if (allowed) bucket.tokens -= 1;
-      return {
-        allowed,
-        limit: perMinute,
-        remaining: Math.floor(bucket.tokens),
-        resetS: Math.ceil((perMinute - bucket.tokens) / perMs / 1000),
-        retryAfterS: allowed ? 0 : Math.ceil((1 - bucket.tokens) / perMs / 1000),
-      };
+      return allowanceOf({ capacity, perMs }, allowed, bucket.tokens);
     },
-    giveBack(key) {
+    async giveBack(key) {
       const bucket = refilled(key);
-      bucket.tokens = Math.min(perMinute, bucket.tokens + 1);
+      bucket.tokens = Math.min(capacity, bucket.tokens + 1);
     },
   };
 }
@@ -75,8 +94,8 @@ export class RateLimited extends AppError {
 }
 
 /** Rejects with RateLimited when nothing is left. */
-export function takeOrThrow(limiter: RateLimiter, key: string): Allowance {
-  const allowance = limiter.take(key);
+export async function takeOrThrow(limiter: RateLimiter, key: string): Promise<Allowance> {
+  const allowance = await limiter.take(key);
   if (!allowance.allowed) throw new RateLimited(allowance);
   return allowance;
 }
@@ -89,3 +108,9 @@ export function rateLimitHeaders({ limit, remaining, resetS }: Allowance): Recor
     'RateLimit-Reset': String(resetS),
   };
 }
+
+export const RATE_LIMIT_HEADERS = {
+  'RateLimit-Limit': 'How many at once',
+  'RateLimit-Remaining': 'How many are left',
+  'RateLimit-Reset': 'Seconds until all are there again',
+};

@@ -1,5 +1,6 @@
 import Joi, { type ObjectSchema, type Schema } from 'joi';
 import { AppError, type ErrorCode } from '#src/domain/errors.js';
+import type { ScopeNeed } from '#src/domain/scopes.js';
 import type { Logger } from '#src/observability/logger.js';
 import { BASE, type ApiContext } from './context.js';
 import type { Api } from './deps.js';
@@ -11,6 +12,11 @@ type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 export interface Gate<Admission> {
   /** `anyone`, `signed-in`, `admin`, `server:<action>`: what the docs and the route × role table show. */
   readonly rule: string;
+  /**
+   * What an API key must have been made for. `session`: no key is enough; `by-operation`: what asking for the operation
+   * takes; null: nobody asks who it is.
+   */
+  readonly scope: ScopeNeed | 'by-operation' | null;
   readonly errors: readonly ErrorCode[];
   admit(ctx: ApiContext, api: Api): Promise<Admission>;
 }
@@ -80,6 +86,7 @@ interface RouteSpec<P, Q, B, R, A> extends RouteDocs {
 export interface Route extends Required<Omit<RouteDocs, 'outsideBase' | 'description'>> {
   description: string | undefined;
   rule: string;
+  scope: Gate<unknown>['scope'];
   params: Schema | undefined;
   query: Schema | undefined;
   body: Schema | undefined;
@@ -130,6 +137,7 @@ export function defineRoute<P, Q, B, R, A>(spec: RouteSpec<P, Q, B, R, A>): Rout
     ],
     idempotent: spec.idempotent ?? false,
     rule: auth.rule,
+    scope: auth.scope,
     params,
     query,
     body,

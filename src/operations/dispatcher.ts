@@ -4,7 +4,9 @@ import type { Logger } from 'pino';
 import type { Bus } from '#src/bus/bus.js';
 import { operationWorkflowId } from '#src/contracts/temporal.js';
 import type { Database } from '#src/db/connect.js';
+import { claimMails, markMailDispatched } from '#src/db/mails.js';
 import { claimDispatches, markDispatched, readDispatches, type Dispatch } from '#src/db/outbox.js';
+import { startDelivery } from './mailDispatch.js';
 import { workflowStartOptions, workflowTypeOf } from './workflowStart.js';
 
 export interface DispatcherDeps {
@@ -89,10 +91,22 @@ export class Dispatcher {
       for (;;) {
         const claims = await claimDispatches(this.#deps.db, BATCH);
         const sent = await this.#sendAll(claims);
-        if (claims.length < BATCH || sent === 0) return;
+        if (claims.length < BATCH || sent === 0) break;
       }
+      await this.#sendMails();
     } catch (error) {
       this.#deps.logger.warn({ err: error }, 'the outbox could not be read');
+    }
+  }
+
+  /** A batch a round: mails can wait for the next. */
+  async #sendMails(): Promise<void> {
+    for (const mail of await claimMails(this.#deps.db, BATCH)) {
+      const sent = await this.#tell({ mail: mail.id }, async client => {
+        await startDelivery(client, mail);
+        await markMailDispatched(this.#deps.db, mail.id);
+      });
+      if (!sent) return;
     }
   }
 
@@ -107,19 +121,23 @@ export class Dispatcher {
   }
 
   async #send(claim: Dispatch): Promise<boolean> {
-    const { logger, db } = this.#deps;
+    const { db, eager } = this.#deps;
+    return this.#tell({ operation: claim.id }, async client => {
+      await tell(client, claim, eager);
+      await markDispatched(db, claim);
+    });
+  }
+
+  async #tell(about: object, work: (client: WorkflowClient) => Promise<void>): Promise<boolean> {
+    const { logger } = this.#deps;
     try {
       const client = await this.#deps.temporal();
-      await client.connection.withDeadline(Date.now() + RPC_DEADLINE_MS, () =>
-        tell(client, claim, this.#deps.eager),
-      );
-      await markDispatched(db, claim);
+      await client.connection.withDeadline(Date.now() + RPC_DEADLINE_MS, () => work(client));
       if (this.#failing) logger.info('Temporal takes operations again');
       this.#failing = false;
       return true;
     } catch (error) {
-      if (!this.#failing)
-        logger.warn({ err: error, operation: claim.id }, 'Temporal does not take operations');
+      if (!this.#failing) logger.warn({ err: error, ...about }, 'Temporal does not take operations');
       this.#failing = true;
       return false;
     }

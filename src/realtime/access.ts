@@ -3,7 +3,14 @@ import type { OperationView } from '#src/contracts/operation.js';
 import type { Database } from '#src/db/connect.js';
 import { findOperations } from '#src/db/operationQueries.js';
 import { assertNever, type ErrorCode } from '#src/domain/errors.js';
-import { can, type Actor, type ServerAccess, type ServerAction } from '#src/domain/permissions.js';
+import {
+  can,
+  SCOPE_OF_ACTION,
+  type Actor,
+  type ServerAccess,
+  type ServerAction,
+} from '#src/domain/permissions.js';
+import { hasScope } from '#src/domain/scopes.js';
 import { findServerAccess } from './queries.js';
 
 /** What the decisions need to know; what is missing from a map does not exist. */
@@ -40,6 +47,7 @@ export async function findServerDenial(
 
 /** Null when the actor may watch the channel. `not-found` gives away nothing about what they may not see. */
 export function channelDenial(actor: Actor, channel: Channel, facts: AccessFacts): ErrorCode | null {
+  if (!hasScope(actor, channel.kind === 'agents' ? 'admin' : 'read')) return 'insufficient-scope';
   switch (channel.kind) {
     case 'server': {
       const action = channel.topic === 'logs' ? 'console.read' : 'view';
@@ -68,6 +76,7 @@ function serverDenial(
   server: ServerAccess | undefined,
 ): ErrorCode | null {
   if (!server || !can(actor, 'view', server)) return 'not-found';
+  if (!hasScope(actor, SCOPE_OF_ACTION[action])) return 'insufficient-scope';
   return can(actor, action, server) ? null : 'forbidden';
 }
 

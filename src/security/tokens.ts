@@ -66,3 +66,24 @@ export function newToken(): string {
 export function hashToken(token: string): string {
   return createHash('sha256').update(token).digest('hex');
 }
+
+/** Tells a key from an access token, and tells scanners of leaked secrets what they have found. */
+const API_KEY_PREFIX = 'aymc_';
+/** Of these, eight characters are the key's own: enough to know it again, too few to guess the rest. */
+const SHOWN_CHARS = API_KEY_PREFIX.length + 8;
+
+export interface NewApiKey {
+  /** Plain, for its owner; stored as `hashToken` of it. */
+  key: string;
+  /** By which people recognise it. */
+  prefix: string;
+}
+
+export function newApiKey(): NewApiKey {
+  const key = API_KEY_PREFIX + newToken();
+  return { key, prefix: key.slice(0, SHOWN_CHARS) };
+}
+
+export function isApiKey(token: string): boolean {
+  return token.startsWith(API_KEY_PREFIX);
+}

@@ -8,8 +8,10 @@ import { createInProcessBus } from '#src/bus/inProcessBus.js';
 import type { Database } from '#src/db/connect.js';
 import type { UserRow } from '#src/db/types.js';
 import { createApp, createHttpServer, type HttpLimits } from '#src/http/app.js';
+import { findKeyPrincipal } from '#src/http/auth/keys.js';
 import { findIdentity } from '#src/http/auth/sessions.js';
 import type { ApiDeps, ApiSettings } from '#src/http/deps.js';
+import { createRateLimiter } from '#src/http/rateLimiter.js';
 import { createLogger } from '#src/observability/logger.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
@@ -59,6 +61,7 @@ export interface TestApiOptions {
   lease?: Partial<ApiSettings['lease']>;
   servers?: Partial<ApiSettings['servers']>;
   corsOrigins?: string[];
+  trustedProxies?: number;
   deps?: Partial<Omit<ApiDeps, 'settings' | 'db'>>;
   http?: Partial<HttpLimits>;
 }
@@ -82,7 +85,12 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     logger,
     operations: createOperations({ db, bus, dispatcher, temporal, logger }),
     bus,
-    identities: createIdentities({ secret: jwtSecret, find: claims => findIdentity(db, claims) }),
+    identities: createIdentities({
+      secret: jwtSecret,
+      find: claims => findIdentity(db, claims),
+      findKey: hash => findKeyPrincipal(db, hash),
+    }),
+    createLimiter: createRateLimiter,
     metrics: new Registry(),
     neighbours: { temporal: async () => 'down', redis: async () => 'disabled' },
     validateResponses: true,
@@ -97,7 +105,14 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
         ...options.auth,
       },
       corsOrigins: options.corsOrigins ?? ['http://localhost:1420'],
-      limits: { loginPerAccountPerMinute: 1_000, loginPerIpPerMinute: 1_000, ...options.limits },
+      trustedProxies: options.trustedProxies ?? 0,
+      limits: {
+        userPerMinute: 100_000,
+        userBurst: 10_000,
+        loginPerAccountPerMinute: 1_000,
+        loginPerIpPerMinute: 1_000,
+        ...options.limits,
+      },
       lease: { ttlMs: 180_000, renewMs: 15_000, ...options.lease },
       servers: {
         acceptEula: false,

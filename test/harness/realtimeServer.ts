@@ -60,7 +60,8 @@ export async function startRealtimeServer(
     lookups: () => lookups,
     signIn(user, expiresAt = new Date(Date.now() + 3_600_000)) {
       const token = `token-${tokens.size}-of-${user.id}`;
-      tokens.set(token, { user: { id: user.id, role: user.role }, expiresAt });
+      const { id, role, scopes } = user;
+      tokens.set(token, { user: { id, role, ...(scopes && { scopes }) }, expiresAt });
       return token;
     },
     async close() {

@@ -67,6 +67,7 @@ describe('who may do what', function () {
     ['server:settings', [401, 404, 403, 403, 403, 'in', 'in', 'in']],
     ['server:console.write', [401, 404, 403, 403, 403, 'in', 'in', 'in']],
     ['server:own', [401, 404, 403, 403, 403, 403, 'in', 'in']],
+    ['server:members', [401, 404, 403, 403, 403, 403, 'in', 'in']],
   ];
 
   for (const [rule, expected] of MATRIX) {
@@ -76,7 +77,11 @@ describe('who may do what', function () {
         for (const [i, who] of everyone.entries()) {
           const id = await sharedServer();
           const send = who === 'nobody' ? api.send : person(who).send;
-          const answer = await send(`${method} ${path.replace('/api/v1', '').replace(':id', id)}`);
+          const filled = path
+            .replace('/api/v1', '')
+            .replace(':id', id)
+            .replace(':user_id', person('player').id);
+          const answer = await send(`${method} ${filled}`);
           const seen = [401, 403, 404].includes(answer.status) ? answer.status : 'in';
           expect(seen, who).to.equal(expected[i]);
         }

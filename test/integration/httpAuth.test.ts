@@ -140,6 +140,28 @@ describe('accounts and sessions', function () {
       }
     });
 
+    it('counts guesses so that nobody learns from the counts which names exist', async () => {
+      const limited = await startTestApi({
+        limits: { loginPerAccountPerMinute: 3, loginPerIpPerMinute: 100 },
+      });
+      try {
+        const user = await buildUser(limited.db, { username: 'steve' });
+        const counts = async (names: string[]) => {
+          const answers = [];
+          for (const username of names)
+            answers.push(
+              codeOf(await limited.send('POST /auth/login', { body: { username, password: 'wrong' } })),
+            );
+          return answers;
+        };
+        const spelt = (name: string) => [name, name, name, name.toUpperCase()];
+        expect(await counts(spelt('steve'))).to.deep.equal(await counts(spelt('nobody')));
+        expect(await counts([user.email])).to.deep.equal(['401 invalid-credentials']);
+      } finally {
+        await limited.close();
+      }
+    });
+
     it('slows down guessing from one address over many accounts', async () => {
       const limited = await startTestApi({
         limits: { loginPerAccountPerMinute: 10, loginPerIpPerMinute: 4 },

@@ -4,6 +4,7 @@ import type { Bus } from '#src/bus/bus.js';
 import type { Database } from '#src/db/connect.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Permission } from '#src/domain/permissions.js';
+import type { Scope } from '#src/domain/scopes.js';
 import { encodeCursor } from '#src/contracts/cursor.js';
 import { buildOperation, buildServer, buildUser } from '#test/build.js';
 import { createTestDatabase, type TestDatabase } from '#test/harness/database.js';
@@ -256,6 +257,17 @@ describe('who may do what over Socket.IO', function () {
       const answer = await (await connect(api.signIn(user))).command(server.id, 'say hello');
       expect(answer).to.deep.equal({ accepted: true, output: 'did say hello' });
       expect(commands.at(-1)).to.deep.equal({ user: user.id, serverId: server.id, command: 'say hello' });
+    });
+
+    it('of an API key takes the scope `console`, and what its owner may', async () => {
+      const server = await buildServer(db);
+      const { id, role } = await member(server.id, ['console.write']);
+      const sendWith = async (scopes: Scope[]) =>
+        (await connect(api.signIn({ id, role, scopes }, null))).command(server.id, 'say hello');
+      expect(await sendWith(['console'])).to.include({ accepted: true });
+      expect(await sendWith(['read', 'power'])).to.have.nested.include({
+        'error.code': 'insufficient-scope',
+      });
     });
 
     it('is refused with the reason', async () => {

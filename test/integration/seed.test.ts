@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import type { Database } from '#src/db/connect.js';
-import { seed, type SeedOptions } from '#src/db/seed.js';
+import { findDevelopmentPasswords, seed, type SeedOptions } from '#src/db/seed.js';
 import { AppError } from '#src/domain/errors.js';
 import { verifyPassword } from '#src/security/password.js';
 import { buildUser, hashCheaply } from '#test/build.js';
@@ -41,6 +41,17 @@ describe('seed', () => {
       const user = await db.models.User.findOne({ where: { username }, rejectOnEmpty: true });
       expect(await verifyPassword(user.password_hash, password)).to.equal(true);
     }
+  });
+
+  it('knows which accounts still have the passwords that everybody knows', async () => {
+    await run({});
+    await buildUser(db, { username: 'careful', password: 'admin123' });
+    const known = () => findDevelopmentPasswords(db, verifyPassword);
+    expect(await known()).to.deep.equal(['admin', 'demo']);
+    await db.models.User.update({ is_active: false }, { where: { username: 'demo' } });
+    const password_hash = await hashCheaply('changed');
+    await db.models.User.update({ password_hash }, { where: { username: 'admin' } });
+    expect(await known()).to.deep.equal([]);
   });
 
   it('leaves a changed password, role or name as it is', async () => {

@@ -4,10 +4,15 @@
  * operations that users have in flight when they upgrade.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { mailWorkflowId } from '#src/contracts/temporal.js';
+import { requestMail } from '#src/db/mails.js';
 import { findOperation } from '#src/db/operationQueries.js';
+import { row } from '#src/db/sql.js';
 import type { OperationKind } from '#src/domain/operation.js';
 import { buildServer, buildUser } from '../build.js';
 import { neverReady, onStart, onStop, onWork, refuse, startFakeAgent, type FakeAgent } from '../fakeAgent.js';
@@ -19,13 +24,19 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = fileURLToPath(new URL(`histories/${packageJson.version}/`, import.meta.url));
 
 const agent = await startFakeAgent();
-const stack = await startTestStack({ RECONCILE_INTERVAL: '1h', HEALTH_INTERVAL: '1h' });
+const dataDir = await mkdtemp(join(tmpdir(), 'aymc-record-'));
+const stack = await startTestStack({
+  RECONCILE_INTERVAL: '1h',
+  HEALTH_INTERVAL: '1h',
+  AYMC_DATA_DIR: dataDir,
+});
 try {
   await mkdir(folder, { recursive: true });
   await recordAll(stack, agent);
 } finally {
   await stack.stop();
   await agent.stop();
+  await rm(dataDir, { recursive: true, force: true });
 }
 // The embedded servers of the harness end with this process.
 process.exit(0);
@@ -124,6 +135,14 @@ async function recordAll(
   await operations.resolve(restingStart, { action: 'retry', note: 'mended', by: user });
   await ended(restingStart);
   await keep('startServer-resolved', restingStart);
+
+  const { email } = await buildUser(db);
+  await requestMail(db, { template: 'password-reset', address: email, requestId: 'recorded' });
+  const mail = await row<{ id: string }>(db, 'SELECT id FROM mails');
+  const sent = async () => (await row(db, 'SELECT 1 FROM mails')) === undefined;
+  await waitFor(sent, { timeoutMs: 30_000, what: 'the mail' });
+  await temporal.workflow.getHandle(mailWorkflowId(mail?.id ?? '')).result();
+  await save('deliverNotification-sent', mailWorkflowId(mail?.id ?? ''));
 
   await save('agentLink-following', 'agent-link:0');
   for (const type of ['reconcile', 'healthSweep', 'maintainPartitions']) {

@@ -131,6 +131,12 @@ describe('config', () => {
         ADMIN_PASSWORD: 'admin123',
       },
       'the default password of MinIO': { S3_SECRET_KEY: 'minioadmin' },
+      'a well-known password of Redis': { REDIS_URL: 'redis://:changeme@redis' },
+      'a well-known password of the mail server': {
+        PUBLIC_URL: 'https://a.example',
+        SMTP_URL: 'smtp://aymc:password@mail',
+      },
+      'mails whose links lead nowhere': { SMTP_URL: 'smtp://mail.example' },
     })) {
       it(`refuses ${what}, and does not print it`, () => {
         const problems = problemsOf({ ...production, ...env });

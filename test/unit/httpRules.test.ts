@@ -4,7 +4,8 @@ import { AppError } from '#src/domain/errors.js';
 import { eitherOf } from '#src/http/aliases.js';
 import { createLoginLimits } from '#src/http/auth/loginLimits.js';
 import { pageHeaders, readPage } from '#src/http/paging.js';
-import { createRateLimiter } from '#src/http/rateLimiter.js';
+import { createRateLimiter, type RateLimit } from '#src/http/rateLimiter.js';
+import { rejectionCode } from '#test/harness/rejection.js';
 
 describe('two names for one field', () => {
   const names = ['memory_max', 'ram_max'] as const;
@@ -27,57 +28,107 @@ describe('two names for one field', () => {
 });
 
 describe('a rate limit', () => {
-  it('lets so many through at once, then one for each part of the minute', () => {
+  const limiterAt = (limit: Omit<RateLimit, 'name'>, now: () => number) =>
+    createRateLimiter({ name: 'test', ...limit }, now);
+
+  it('lets so many through at once, then one for each part of the minute', async () => {
     let time = 0;
-    const limiter = createRateLimiter({ perMinute: 6, now: () => time });
-    for (let i = 0; i < 6; i++) expect(limiter.take('a').allowed).to.equal(true);
-    const refused = limiter.take('a');
+    const limiter = limiterAt({ perMinute: 6 }, () => time);
+    for (let i = 0; i < 6; i++) expect((await limiter.take('a')).allowed).to.equal(true);
+    const refused = await limiter.take('a');
     expect(refused).to.include({ allowed: false, limit: 6, remaining: 0, retryAfterS: 10, resetS: 60 });
-    expect(limiter.take('b').allowed).to.equal(true);
+    expect((await limiter.take('b')).allowed).to.equal(true);
     time = 9_999;
-    expect(limiter.take('a').allowed).to.equal(false);
+    expect((await limiter.take('a')).allowed).to.equal(false);
     time = 10_001;
-    expect(limiter.take('a').allowed).to.equal(true);
-    expect(limiter.take('a').allowed).to.equal(false);
+    expect((await limiter.take('a')).allowed).to.equal(true);
+    expect((await limiter.take('a')).allowed).to.equal(false);
   });
 
-  it('promises in Retry-After what it keeps', () => {
-    fc.assert(
-      fc.property(
+  it('may hold less at once than it gives in a minute', async () => {
+    let time = 0;
+    const limiter = limiterAt({ perMinute: 3_000, burst: 300 }, () => time);
+    for (let i = 0; i < 300; i++) expect((await limiter.take('a')).allowed).to.equal(true);
+    expect(await limiter.take('a')).to.include({ allowed: false, limit: 300, retryAfterS: 1, resetS: 6 });
+    time = 60_000;
+    for (let i = 0; i < 300; i++) expect((await limiter.take('a')).allowed).to.equal(true);
+    expect((await limiter.take('a')).allowed).to.equal(false);
+  });
+
+  it('promises in Retry-After what it keeps', async () => {
+    await fc.assert(
+      fc.asyncProperty(
         fc.integer({ min: 1, max: 600 }),
         fc.array(fc.nat(30_000), { maxLength: 50 }),
-        (perMinute, pauses) => {
+        async (perMinute, pauses) => {
           let time = 0;
-          const limiter = createRateLimiter({ perMinute, now: () => time });
+          const limiter = limiterAt({ perMinute }, () => time);
           for (const pause of pauses) {
             time += pause;
-            const { allowed, retryAfterS } = limiter.take('a');
+            const { allowed, retryAfterS } = await limiter.take('a');
             if (allowed) continue;
             time += retryAfterS * 1000;
-            expect(limiter.take('a').allowed).to.equal(true);
+            expect((await limiter.take('a')).allowed).to.equal(true);
           }
         },
       ),
     );
   });
 
-  it('forgets the quietest account first and never grows without end', () => {
-    const limiter = createRateLimiter({ perMinute: 1, now: () => 0 });
-    limiter.take('old');
-    for (let i = 0; i < 20_000; i++) limiter.take(`account-${i}`);
-    expect(limiter.take('old').allowed).to.equal(true);
-    expect(limiter.take('account-19999').allowed).to.equal(false);
+  it('forgets the quietest account first and never grows without end', async () => {
+    const limiter = limiterAt({ perMinute: 1 }, () => 0);
+    await limiter.take('old');
+    for (let i = 0; i < 20_000; i++) await limiter.take(`account-${i}`);
+    expect((await limiter.take('old')).allowed).to.equal(true);
+    expect((await limiter.take('account-19999')).allowed).to.equal(false);
+  });
+});
+
+describe('the limits of logins', () => {
+  let time = 0;
+  beforeEach(() => {
+    time = 0;
+  });
+  const limitsOf = (loginPerAccountPerMinute: number) =>
+    createLoginLimits({ loginPerAccountPerMinute, loginPerIpPerMinute: 1_000 }, limit =>
+      createRateLimiter(limit, () => time),
+    );
+  const from = (ip: string, knownAddress = false) => ({ account: 'u1', ip, knownAddress });
+
+  it('count the wrong ones only, of one account from wherever they come', async () => {
+    const limits = limitsOf(2);
+    for (let i = 0; i < 10; i++) {
+      await limits.attempt(from('10.0.0.1'));
+      await limits.succeeded(from('10.0.0.1'));
+    }
+    await limits.attempt(from('10.0.0.1'));
+    await limits.attempt(from('10.0.0.2'));
+    expect(await rejectionCode(limits.attempt(from('10.0.0.3')))).to.equal('rate-limited');
   });
 
-  it('of logins counts the wrong ones only, by account in any case of letters', () => {
-    const limits = createLoginLimits({ loginPerAccountPerMinute: 2, loginPerIpPerMinute: 100, now: () => 0 });
-    for (let i = 0; i < 10; i++) {
-      limits.attempt('Steve', '10.0.0.1');
-      limits.succeeded('steve');
+  it('keep nobody from an account of theirs at a place where they were before, whatever strangers do', async () => {
+    const limits = limitsOf(5);
+    for (let i = 0; i < 200; i++) await limits.attempt(from(`10.0.0.${i}`)).catch(() => undefined);
+    await limits.attempt(from('192.0.2.1', true));
+    expect(await rejectionCode(limits.attempt(from('192.0.2.9')))).to.equal('rate-limited');
+  });
+
+  it('slow down who goes on guessing for hours, and let go again by themselves', async () => {
+    const limits = limitsOf(10);
+    let guesses = 0;
+    for (let minute = 0; minute < 24 * 60; minute++) {
+      time = minute * 60_000;
+      for (let i = 0; i < 10; i++) {
+        const allowed = await limits.attempt(from('10.0.0.1')).then(
+          () => true,
+          () => false,
+        );
+        if (allowed) guesses += 1;
+      }
     }
-    limits.attempt('steve', '10.0.0.1');
-    limits.attempt('STEVE', '10.0.0.2');
-    expect(() => limits.attempt('steve', '10.0.0.3')).to.throw(AppError, 'rate-limited');
+    expect(guesses).to.be.within(200, 280);
+    time += 6 * 60_000;
+    await limits.attempt(from('10.0.0.1'));
   });
 });
 

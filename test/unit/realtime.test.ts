@@ -2,7 +2,8 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { parseChannel } from '#src/contracts/events.js';
 import { AppError } from '#src/domain/errors.js';
-import type { Role } from '#src/domain/permissions.js';
+import type { Actor, Role } from '#src/domain/permissions.js';
+import type { Scope } from '#src/domain/scopes.js';
 import { channelDenial, type AccessFacts } from '#src/realtime/access.js';
 import { decodeCursor, encodeCursor } from '#src/contracts/cursor.js';
 import { createInbound } from '#src/realtime/inbound.js';
@@ -105,6 +106,33 @@ describe('who may watch a channel', () => {
       expect(got).to.deep.equal(Object.keys(everyone).map((who, i) => [who, answers[i]]));
     });
   }
+});
+
+describe('what an API key may watch', () => {
+  const SERVER = '11111111-1111-4111-8111-111111111111';
+  const facts: AccessFacts = {
+    servers: new Map([[SERVER, { owner_id: 'owner', member: null }]]),
+    operations: new Map(),
+  };
+  const decide = (actor: Actor, name: string) => {
+    const channel = parseChannel(name);
+    if (!channel) throw new Error(name);
+    return channelDenial(actor, channel, facts) ?? 'yes';
+  };
+
+  it('is what its owner may, with the scope `read`; the agents take `admin`', () => {
+    const key = (role: Role, ...scopes: Scope[]): Actor => ({ id: 'owner', role, scopes });
+    for (const name of [`server:${SERVER}:logs`, `server:${SERVER}:status`, 'user:notifications']) {
+      expect(decide(key('user', 'read'), name)).to.equal('yes');
+      expect(decide(key('user', 'power', 'console'), name)).to.equal('insufficient-scope');
+    }
+    expect(decide({ id: 'stranger', role: 'user', scopes: ['read'] }, `server:${SERVER}:logs`)).to.equal(
+      'not-found',
+    );
+    expect(decide(key('admin', 'read'), 'agents')).to.equal('insufficient-scope');
+    expect(decide(key('admin', 'admin'), 'agents')).to.equal('yes');
+    expect(decide(key('user', 'admin'), 'agents')).to.equal('forbidden');
+  });
 });
 
 describe('what one client may ask for', () => {

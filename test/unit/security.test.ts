@@ -5,7 +5,21 @@ import { AppError } from '#src/domain/errors.js';
 import { createIdentities, type Identity } from '#src/security/identities.js';
 import { assertFetchable, isPrivateAddress } from '#src/security/publicUrl.js';
 import { deriveSecretKey, openSecret, sealSecret } from '#src/security/secretBox.js';
-import { hashToken, issueAccessToken, newToken, verifyAccessToken } from '#src/security/tokens.js';
+import {
+  hashToken,
+  isApiKey,
+  issueAccessToken,
+  newApiKey,
+  newToken,
+  verifyAccessToken,
+} from '#src/security/tokens.js';
+import {
+  matchTotp,
+  newRecoveryCode,
+  newTotpSecret,
+  normalRecoveryCode,
+  totpCode,
+} from '#src/security/totp.js';
 
 const secret = createSecretKey(randomBytes(32));
 
@@ -99,6 +113,7 @@ describe('identities', () => {
       secret,
       now: () => time,
       find: () => Promise.resolve(asked++ < 3 ? identity : null),
+      findKey: () => Promise.resolve(null),
     });
     await identities.identify(claims);
     time = 4_999;
@@ -118,9 +133,90 @@ describe('identities', () => {
     const identities = createIdentities({
       secret,
       find: ({ sub }) => Promise.resolve(sub === 'u1' ? identity : null),
+      findKey: () => Promise.resolve(null),
     });
     await identities.identify(claims);
     expect(await codeOfAsync(identities.identify({ ...claims, sub: 'u2' }))).to.equal('unauthenticated');
+  });
+});
+
+describe('API keys', () => {
+  const owner: Identity = { id: 'u1', role: 'user', username: 'demo', sessionId: null, scopes: ['read'] };
+  const never = () => Promise.reject(new Error('no key is an access token'));
+
+  it('are told from access tokens, asked about once in five seconds, and forgotten with their owner', async () => {
+    const { key, prefix } = newApiKey();
+    expect(isApiKey(key)).to.equal(true);
+    expect(key.startsWith(prefix)).to.equal(true);
+    const asked: string[] = [];
+    const findKey = (hash: string) => {
+      asked.push(hash);
+      return Promise.resolve(asked.length < 3 ? { user: owner, expiresAt: null } : null);
+    };
+    const identities = createIdentities({ secret, find: never, findKey });
+    expect(await identities.authenticate(key)).to.deep.equal({ user: owner, expiresAt: null });
+    await identities.authenticate(key);
+    expect(asked).to.deep.equal([hashToken(key)]);
+    identities.forgetUser('u1');
+    await identities.authenticate(key);
+    expect(asked).to.have.length(2);
+    identities.forgetUser('u1');
+    expect(await codeOfAsync(identities.authenticate(key))).to.equal('unauthenticated');
+  });
+
+  it('that end are looked at again, however shortly ago they were', async () => {
+    const { key } = newApiKey();
+    let asked = 0;
+    const findKey = () => {
+      asked += 1;
+      return Promise.resolve({ user: owner, expiresAt: new Date(Date.now() - 1) });
+    };
+    const identities = createIdentities({ secret, find: never, findKey });
+    await identities.authenticate(key);
+    await identities.authenticate(key);
+    expect(asked).to.equal(2);
+  });
+});
+
+describe('second factors', () => {
+  // RFC 6238, appendix B: its secret in base32, and its codes cut to six digits.
+  const secretOfRfc = 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ';
+  const codes: [seconds: number, code: string][] = [
+    [59, '287082'],
+    [1_111_111_109, '081804'],
+    [1_111_111_111, '050471'],
+    [1_234_567_890, '005924'],
+    [2_000_000_000, '279037'],
+    [20_000_000_000, '353130'],
+  ];
+
+  it('make the codes of RFC 6238', () => {
+    for (const [seconds, code] of codes) {
+      expect(totpCode(secretOfRfc, seconds * 1000)).to.equal(code);
+      expect(matchTotp(secretOfRfc, code, seconds * 1000)).to.equal(Math.floor(seconds / 30));
+    }
+  });
+
+  it('take a code of the step before and after, and of no other', () => {
+    const at = 1_700_000_000_000;
+    const step = Math.floor(at / 30_000);
+    const own = newTotpSecret();
+    for (const distance of [-1, 0, 1])
+      expect(matchTotp(own, totpCode(own, at + distance * 30_000), at)).to.equal(step + distance);
+    for (const distance of [-3, -2, 2, 3])
+      expect(matchTotp(own, totpCode(own, at + distance * 30_000), at)).to.equal(null);
+    for (const garbage of ['', '12345', '1234567', 'abcdef', '٣٤٥٦٧٨'])
+      expect(matchTotp(own, garbage, at)).to.equal(null);
+  });
+
+  it('have secrets and recovery codes that are random, and codes that may be typed carelessly', () => {
+    expect(newTotpSecret()).to.match(/^[A-Z2-7]{32}$/);
+    expect(newTotpSecret()).to.not.equal(newTotpSecret());
+    const code = newRecoveryCode();
+    expect(code).to.match(/^(?:[A-Z2-7]{4}-){3}[A-Z2-7]{4}$/);
+    expect(normalRecoveryCode(` ${code.toLowerCase().replaceAll('-', ' ')} `)).to.equal(
+      normalRecoveryCode(code),
+    );
   });
 });
 

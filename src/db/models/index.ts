@@ -1,4 +1,5 @@
 import type { Sequelize } from 'sequelize';
+import { defineAccounts } from './accounts.js';
 import { defineAgents } from './agents.js';
 import { defineBackups } from './backups.js';
 import { defineIdentity } from './identity.js';
@@ -21,5 +22,6 @@ export function defineModels(sequelize: Sequelize) {
     ...definePlugins(sequelize),
     ...defineBackups(sequelize),
     ...defineNotices(sequelize),
+    ...defineAccounts(sequelize),
   };
 }

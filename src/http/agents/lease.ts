@@ -17,6 +17,7 @@ import * as schema from './leaseSchema.js';
  */
 const agentItself: Gate<{ agent: AgentRow }> = {
   rule: 'agent',
+  scope: null,
   errors: ['unauthenticated'],
   async admit(ctx, api) {
     const token = bearerOf(ctx);

@@ -1,3 +1,4 @@
+import type { Transaction } from 'sequelize';
 import type { Database } from '#src/db/connect.js';
 import { violatedConstraint } from '#src/db/errors.js';
 import { inTransaction, row, rows } from '#src/db/sql.js';
@@ -47,8 +48,11 @@ export async function listAgents(db: Database, query: AgentListQuery, page: Page
   return { rows: found, total: total?.n ?? 0 };
 }
 
-export async function findAgent(db: Database, id: string): Promise<ListedAgent> {
-  const found = await row<ListedAgent>(db, `SELECT ${COLUMNS} FROM agents a WHERE id = $1`, { bind: [id] });
+export async function findAgent(db: Database, id: string, transaction?: Transaction): Promise<ListedAgent> {
+  const found = await row<ListedAgent>(db, `SELECT ${COLUMNS} FROM agents a WHERE id = $1`, {
+    bind: [id],
+    transaction,
+  });
   if (!found) throw new AppError('not-found', { detail: 'There is no such agent' });
   return found;
 }
@@ -58,6 +62,7 @@ export async function insertAgent(
   db: Database,
   agent: AgentCreation,
   sealedToken: string,
+  transaction: Transaction,
 ): Promise<ListedAgent> {
   const settings = consistent({
     hostname: agent.hostname,
@@ -76,9 +81,9 @@ export async function insertAgent(
     const inserted = await row<{ id: string }>(
       db,
       `INSERT INTO agents (${columns.names}) VALUES (${columns.placeholders}) RETURNING id`,
-      { bind: columns.bind },
+      { bind: columns.bind, transaction },
     );
-    return await findAgent(db, inserted?.id ?? '');
+    return await findAgent(db, inserted?.id ?? '', transaction);
   } catch (error) {
     if (violatedConstraint(error) !== 'agents_agent_id_key') throw error;
     throw new AppError('agent-exists', { detail: `There is an agent ${agent.agent_id}`, cause: error });

@@ -1,4 +1,6 @@
+import { appendAudit } from '#src/db/audit.js';
 import { readAgentHistory } from '#src/db/metricsHistory.js';
+import { inTransaction } from '#src/db/sql.js';
 import { newToken } from '#src/security/tokens.js';
 import { BASE } from '../context.js';
 import { idParams } from '../fields.js';
@@ -53,9 +55,14 @@ const create = defineRoute({
   body: schema.creation,
   success: { status: 201, schema: schema.createdAgent, headers: { Location: 'The agent' } },
   errors: ['agent-exists'],
-  async handler({ body }, { db, sealToken, settings }) {
+  async handler({ actor, body, ip, requestId }, { db, sealToken, settings }) {
     const token = newToken();
-    const agent = await insertAgent(db, body, sealToken(token));
+    const agent = await inTransaction(db, async transaction => {
+      const inserted = await insertAgent(db, body, sealToken(token), transaction);
+      const target = { type: 'agent', id: inserted.id } as const;
+      await appendAudit(db, { action: 'agent.created', actor, ip, requestId, target }, { transaction });
+      return inserted;
+    });
     return {
       body: { ...presentAgent(agent, settings), agent_token: token },
       headers: { Location: `${BASE}/agents/${agent.id}` },

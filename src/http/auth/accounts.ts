@@ -1,3 +1,4 @@
+import type { Transaction } from 'sequelize';
 import type { Database } from '#src/db/connect.js';
 import { violatedConstraint } from '#src/db/errors.js';
 import { row } from '#src/db/sql.js';
@@ -24,35 +25,45 @@ export async function insertUser(
   db: Database,
   account: Registration,
   passwordHash: string,
+  transaction: Transaction,
 ): Promise<UserRow> {
-  await refuseLookalike(db, account.username);
+  await refuseLookalike(db, account.username, null, transaction);
   return orTaken(
     row<UserRow>(db, 'INSERT INTO users (username, email, password_hash) VALUES ($1, $2, $3) RETURNING *', {
       bind: [account.username, account.email, passwordHash],
+      transaction,
     }),
   );
 }
 
 /** Rejects with `name-taken` or `email-taken`. */
-export async function updateProfile(db: Database, id: string, change: ProfileChange): Promise<UserRow> {
-  if (change.username !== undefined) await refuseLookalike(db, change.username, id);
+export async function updateProfile(
+  db: Database,
+  id: string,
+  change: ProfileChange,
+  transaction: Transaction,
+): Promise<UserRow> {
+  if (change.username !== undefined) await refuseLookalike(db, change.username, id, transaction);
   return orTaken(
     row<UserRow>(
       db,
       'UPDATE users SET username = coalesce($2, username), email = coalesce($3, email) WHERE id = $1 RETURNING *',
-      { bind: [id, change.username ?? null, change.email ?? null] },
+      { bind: [id, change.username ?? null, change.email ?? null], transaction },
     ),
   );
 }
 
 /** `Admin` beside `admin` would only serve to deceive. */
-async function refuseLookalike(db: Database, username: string, ownId?: string): Promise<void> {
+async function refuseLookalike(
+  db: Database,
+  username: string,
+  ownId: string | null,
+  transaction: Transaction,
+): Promise<void> {
   const other = await row(
     db,
     'SELECT 1 FROM users WHERE lower(username) = lower($1) AND id IS DISTINCT FROM $2',
-    {
-      bind: [username, ownId ?? null],
-    },
+    { bind: [username, ownId], transaction },
   );
   if (other) throw new AppError('name-taken', { detail: `The username ${username} is taken` });
 }

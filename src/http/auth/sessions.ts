@@ -1,4 +1,5 @@
 import type { Transaction } from 'sequelize';
+import { appendAudit } from '#src/db/audit.js';
 import type { Database } from '#src/db/connect.js';
 import { inTransaction, row, rows } from '#src/db/sql.js';
 import type { SessionRow, UserRow } from '#src/db/types.js';
@@ -11,6 +12,8 @@ import { hashToken, newToken, type AccessClaims } from '#src/security/tokens.js'
 export interface Client {
   ip: string;
   userAgent: string;
+  /** For the audit. */
+  requestId: string;
 }
 
 export interface OpenedSession {
@@ -105,6 +108,14 @@ async function rotate(
   }
   if (session.stale) {
     await endFamily(db, session.family_id, transaction);
+    const { ip, requestId } = client;
+    const target = { type: 'user', id: session.user_id } as const;
+    const data = { session_id: session.family_id };
+    await appendAudit(
+      db,
+      { action: 'token.reused', actor: null, ip, requestId, target, data },
+      { transaction },
+    );
     return { outcome: 'reused', userId: session.user_id };
   }
   const user = await row<UserRow>(db, 'SELECT * FROM users WHERE id = $1', {
@@ -136,19 +147,65 @@ export async function endFamily(db: Database, familyId: string, transaction?: Tr
   );
 }
 
-/** Of one user, all but the session that is kept. */
-export async function endOtherFamilies(
+/** Of one user, all, or all but the session that is kept. */
+export async function endFamiliesOf(
   db: Database,
   userId: string,
-  keptFamilyId: string,
-  transaction?: Transaction,
+  keptFamilyId: string | null,
+  transaction: Transaction,
 ): Promise<void> {
   await rows(
     db,
     `UPDATE sessions SET revoked_at = now()
-     WHERE user_id = $1 AND family_id <> $2 AND revoked_at IS NULL RETURNING id`,
+     WHERE user_id = $1 AND family_id IS DISTINCT FROM $2::uuid AND revoked_at IS NULL RETURNING id`,
     { bind: [userId, keptFamilyId], transaction },
   );
+}
+
+/** One login, with all tokens that have followed it. */
+export interface SessionSummary {
+  id: string;
+  ip_address: string | null;
+  user_agent: string | null;
+  created_at: Date;
+  last_used_at: Date;
+  expires_at: Date;
+}
+
+/** A user's logins that still live, at most a thousand. */
+export async function listFamilies(db: Database, userId: string): Promise<SessionSummary[]> {
+  return rows<SessionSummary>(
+    db,
+    `SELECT DISTINCT ON (family_id) family_id AS id, ip_address, user_agent, expires_at, created_at AS last_used_at,
+       min(created_at) OVER (PARTITION BY family_id) AS created_at
+     FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
+     ORDER BY family_id, sessions.created_at DESC LIMIT 1000`,
+    { bind: [userId] },
+  );
+}
+
+/** False when the user has no such living session. */
+export async function endFamilyOf(
+  db: Database,
+  userId: string,
+  familyId: string,
+  transaction: Transaction,
+): Promise<boolean> {
+  const ended = await rows(
+    db,
+    `UPDATE sessions SET revoked_at = now()
+     WHERE family_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING id`,
+    { bind: [familyId, userId], transaction },
+  );
+  return ended.length > 0;
+}
+
+/** Whether the user has signed in from that address within the life of a refresh token. Null: a user who does not exist. */
+export async function isKnownAddress(db: Database, userId: string | null, ip: string): Promise<boolean> {
+  const found = await row(db, 'SELECT 1 FROM sessions WHERE user_id = $1 AND ip_address = $2 LIMIT 1', {
+    bind: [userId, ip],
+  });
+  return found !== undefined;
 }
 
 /** Null when no living session has that token. */

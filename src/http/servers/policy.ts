@@ -3,7 +3,13 @@ import { row } from '#src/db/sql.js';
 import type { ServerRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
 import type { OperationKind } from '#src/domain/operation.js';
-import { can, type Actor, type Permission, type ServerAction } from '#src/domain/permissions.js';
+import {
+  can,
+  SCOPE_OF_ACTION,
+  type Actor,
+  type Permission,
+  type ServerAction,
+} from '#src/domain/permissions.js';
 import { readId } from '../fields.js';
 import { signedIn, type SignedIn } from '../gates.js';
 import type { Gate } from '../route.js';
@@ -41,9 +47,10 @@ export const ACTION_OF_KIND: Record<OperationKind, ServerAction | null> = {
 export function onServer(action: ServerAction): Gate<OnServer> {
   return {
     rule: `server:${action}`,
+    scope: SCOPE_OF_ACTION[action],
     errors: [...signedIn.errors, 'not-found', ...(action === 'view' ? [] : (['forbidden'] as const))],
     async admit(ctx, api) {
-      const actor = await api.authenticate(ctx);
+      const actor = await api.authenticate(ctx, SCOPE_OF_ACTION[action]);
       const server = await loadServer(api.db, readId(ctx.params, 'a server'), actor);
       assertMay(actor, action, server);
       return { actor, server };
@@ -59,9 +66,10 @@ export function onServerOrGone(action: ServerAction): Gate<SignedIn & { server: 
   const gate = onServer(action);
   return {
     rule: gate.rule,
+    scope: gate.scope,
     errors: gate.errors,
     async admit(ctx, api) {
-      const actor = await api.authenticate(ctx);
+      const actor = await api.authenticate(ctx, SCOPE_OF_ACTION[action]);
       const server = await loadServer(api.db, readId(ctx.params, 'a server'), actor);
       if (server) assertMay(actor, action, server);
       return { actor, server };

@@ -18,6 +18,7 @@ import { asPortTaken, insertServer } from './insertServer.js';
 import { observeStatus, sendCommand } from './live.js';
 import { logs } from './logs.js';
 import { metrics } from './metrics.js';
+import { memberRoutes } from './members.js';
 import { onServer } from './policy.js';
 import { presentServer } from './presenter.js';
 import { findListedServer, listServers } from './queries.js';
@@ -28,9 +29,10 @@ const tag = 'servers';
 
 const creators: Gate<SignedIn> = {
   rule: 'server:create',
+  scope: 'servers:write',
   errors: [...signedIn.errors, 'forbidden'],
   async admit(ctx, api) {
-    const actor = await api.authenticate(ctx);
+    const actor = await api.authenticate(ctx, 'servers:write');
     if (!canCreateServer(actor)) throw new AppError('forbidden', { detail: 'Viewers create no servers' });
     return { actor };
   },
@@ -196,4 +198,5 @@ export const serverRoutes: Route[] = [
   status,
   logs,
   metrics,
+  ...memberRoutes,
 ];

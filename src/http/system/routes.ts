@@ -4,6 +4,7 @@ import { named } from '../fields.js';
 import { anyone } from '../gates.js';
 import { defineRoute, type Route } from '../route.js';
 import { checkReadiness } from './probes.js';
+import { resetPageRoutes } from './resetPage.js';
 import { DOC_FILES, DOCS_CSP, DOCS_PAGE, readDocFile } from './swaggerUi.js';
 
 const base = { method: 'GET', outsideBase: true, tag: 'system', auth: anyone } as const;
@@ -97,4 +98,13 @@ const oldDocs = defineRoute({
   handler: () => ({ body: '', headers: { Location: '/docs' } }),
 });
 
-export const systemRoutes: Route[] = [healthz, readyz, metrics, openApi, docs, docFile, oldDocs];
+export const systemRoutes: Route[] = [
+  healthz,
+  readyz,
+  metrics,
+  openApi,
+  docs,
+  docFile,
+  oldDocs,
+  ...resetPageRoutes,
+];

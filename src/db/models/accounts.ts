@@ -1,0 +1,46 @@
+import { DataTypes, literal, type Sequelize } from 'sequelize';
+import type { InvitationRow, MailRow, RecoveryCodeRow, TotpFactorRow } from '../types.js';
+import { defineModel, generatedId, optional, primaryKey, required, timeOfBirth } from './columns.js';
+
+export function defineAccounts(sequelize: Sequelize) {
+  return {
+    TotpFactor: defineModel<TotpFactorRow, 'user_id' | 'secret'>(sequelize, 'TotpFactor', 'totp_factors', {
+      user_id: primaryKey(DataTypes.UUID),
+      secret: required(DataTypes.TEXT),
+      confirmed_at: optional(DataTypes.DATE),
+      last_step: required(DataTypes.BIGINT, 0),
+      created_at: timeOfBirth(),
+    }),
+
+    RecoveryCode: defineModel<RecoveryCodeRow, 'user_id' | 'code_hash'>(
+      sequelize,
+      'RecoveryCode',
+      'recovery_codes',
+      { id: generatedId(), user_id: required(DataTypes.UUID), code_hash: required(DataTypes.TEXT) },
+    ),
+
+    Invitation: defineModel<InvitationRow, 'token_hash' | 'expires_at'>(
+      sequelize,
+      'Invitation',
+      'invitations',
+      {
+        id: generatedId(),
+        token_hash: required(DataTypes.TEXT),
+        created_by: optional(DataTypes.UUID),
+        used_by: optional(DataTypes.UUID),
+        used_at: optional(DataTypes.DATE),
+        expires_at: required(DataTypes.DATE),
+        created_at: timeOfBirth(),
+      },
+    ),
+
+    Mail: defineModel<MailRow, 'template' | 'address'>(sequelize, 'Mail', 'mails', {
+      id: generatedId(),
+      template: required(DataTypes.TEXT),
+      address: required(DataTypes.TEXT),
+      request_id: optional(DataTypes.TEXT),
+      dispatch_after: { ...optional(DataTypes.DATE), defaultValue: literal('now()') },
+      created_at: timeOfBirth(),
+    }),
+  };
+}
