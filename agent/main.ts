@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { type Logger, pino, stdTimeFunctions } from 'pino';
 import { type AgentConfig, ConfigError, loadConfig } from './config.js';
 import { assertNever } from './errors.js';
-import { writeFileDurably } from './files.js';
+import { emptyFolder, writeFileDurably } from './files.js';
 import { lockWorkDir } from './instanceLock.js';
 import { JavaCatalogue } from './java.js';
 import { Journal } from './journal.js';
@@ -11,7 +11,8 @@ import { requireToken } from './rpc/auth.js';
 import { type RpcServer, serve } from './rpc/server.js';
 import { findShell, findTool, GUARD_TOOLS } from './server/guard.js';
 import { agentPaths } from './server/paths.js';
-import { emptyTrash, Registry } from './server/registry.js';
+import { Registry } from './server/registry.js';
+import { ServerFiles } from './serverFiles/serverFiles.js';
 import { bootSeconds, CpuMeter } from './system.js';
 import { UserFiles } from './userFiles.js';
 import { AGENT_VERSION } from './version.js';
@@ -100,6 +101,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   };
   const runner = new WorkRunner({ ledger, registry, perform, log });
   await runner.resume();
+  await emptyFolder(paths.uploads);
 
   const incarnation = randomUUID();
   const rpc: RpcServer = await serve(
@@ -119,6 +121,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       java,
       cpu: new CpuMeter(),
       files: new UserFiles(config.workDir),
+      serverFiles: new ServerFiles(paths, log),
     },
     config,
   );
@@ -135,7 +138,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     },
     'agent listening',
   );
-  void emptyTrash(paths).catch((error: unknown) =>
+  void emptyFolder(paths.trash).catch((error: unknown) =>
     log.warn({ err: error }, 'the trash could not be emptied'),
   );
 

@@ -2,6 +2,7 @@ import type { JavaCatalogue } from '../java.js';
 import type { Journal } from '../journal.js';
 import type { AgentPaths } from '../server/paths.js';
 import type { Registry } from '../server/registry.js';
+import type { ServerFiles } from '../serverFiles/serverFiles.js';
 import type { CpuMeter } from '../system.js';
 import type { UserFiles } from '../userFiles.js';
 import type { Ledger } from '../work/ledger.js';
@@ -24,4 +25,5 @@ export interface RpcDeps extends HandlerDeps {
   readonly java: JavaCatalogue;
   readonly cpu: CpuMeter;
   readonly files: UserFiles;
+  readonly serverFiles: ServerFiles;
 }

@@ -5,21 +5,25 @@ import { AGENT_VERSION } from '../version.js';
 import { isTerminal } from '../work/ledger.js';
 import type { RpcDeps } from './deps.js';
 import { streamEvents } from './events.js';
+import { type FileRpcs, fileRpcs } from './files.js';
 import { type Out, serverStream, unary } from './handlers.js';
 
-type Version2 = Pick<
-  AgentServiceServer,
-  'hello' | 'inspectServers' | 'submitWork' | 'watchWork' | 'cancelWork' | 'streamEvents'
->;
+type Version2 = FileRpcs &
+  Pick<
+    AgentServiceServer,
+    'hello' | 'inspectServers' | 'submitWork' | 'watchWork' | 'cancelWork' | 'streamEvents'
+  >;
 
 /** Absent = cannot. Leases are obeyed by the guards, but this agent does not renew any yet. */
-const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision'];
+const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision', 'files'];
 /** Progress comes at most this often; the end of a step at once. */
 const PROGRESS_EVERY_MS = 200;
 
 export function version2(deps: RpcDeps): Version2 {
   const { runner, registry } = deps;
   return {
+    ...fileRpcs(deps),
+
     hello: unary(deps, async () => ({
       agentId: deps.agentId,
       version: AGENT_VERSION,

@@ -10,6 +10,7 @@ import type {
   WorkRequest,
   WorkStatus,
 } from '#proto/gen/agent.js';
+import type { AgentFiles } from './files.js';
 
 /** How to reach one agent. `id` is the row's UUID. */
 export interface AgentAddress {
@@ -63,6 +64,8 @@ export interface AgentGateway {
     request: StreamEventsRequest,
     options?: CallOptions,
   ): AsyncIterable<EventBatch>;
+
+  readonly files: AgentFiles;
 
   /** Forgets the channel of an agent whose row changed or went. */
   forget(agentId: string): void;
