@@ -64,12 +64,13 @@ function contentOf({ length }: OpenedFile, chunks: AsyncIterator<DownloadChunk>)
       return this;
     },
     async next() {
-      const { done, value } = await chunks.next();
-      if (done) {
+      const next = await chunks.next();
+      if (next.done) {
         if (left !== 0) throw new AppError('agent-failed', { detail: 'The agent sent another length' });
         return { done: true, value: undefined };
       }
-      const data = value.chunk?.$case === 'data' ? value.chunk.data : new Uint8Array();
+      const { chunk } = next.value;
+      const data = chunk?.$case === 'data' ? chunk.data : new Uint8Array();
       left -= data.length;
       return { done: false, value: data };
     },

@@ -11,6 +11,7 @@ import type { Identities } from '#src/security/identities.js';
 import type { PasswordCost } from '#src/security/password.js';
 import type { Authenticate } from './authenticate.js';
 import type { LoginLimits } from './auth/loginLimits.js';
+import type { Transfers } from './files/transfers.js';
 
 /** All that the API stands on. Made in a composition root; nothing here is read from the environment. */
 export interface ApiDeps {
@@ -36,6 +37,7 @@ export interface Api extends ApiDeps {
   /** The OpenAPI document, as text. */
   openApi: string;
   loginLimits: LoginLimits;
+  transfers: Transfers;
   /** After every commit that takes something from a user: sessions, role, account, name. */
   accessChanged: (userId: string) => void;
   /** Unseals `agents.token`. */

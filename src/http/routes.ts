@@ -1,5 +1,6 @@
 import { agentRoutes } from './agents/routes.js';
 import { authRoutes } from './auth/routes.js';
+import { fileRoutes } from './files/routes.js';
 import { operationRoutes } from './operations/routes.js';
 import type { Route } from './route.js';
 import { serverRoutes } from './servers/routes.js';
@@ -10,6 +11,7 @@ export const ROUTES: readonly Route[] = [
   ...authRoutes,
   ...agentRoutes,
   ...serverRoutes,
+  ...fileRoutes,
   ...operationRoutes,
   ...systemRoutes,
 ];

@@ -1,5 +1,6 @@
 /** Prints the figures that the project promises: `npm run bench`, or `npm run bench -- accept footprint`. */
 import { accept } from './accept.js';
+import { files } from './files.js';
 import { firstActivity } from './firstActivity.js';
 import { footprint } from './footprint.js';
 import { describeLoad, describeMachine } from './lib/machine.js';
@@ -15,6 +16,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   throughput,
   workerKilled,
   footprint,
+  files,
 ];
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));

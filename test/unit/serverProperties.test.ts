@@ -27,7 +27,7 @@ const file = fc
     ),
     { maxLength: 40 },
   )
-  .map(parts => parts.join('').replace(/[^\x00-\xff]/g, '?'));
+  .map(parts => Buffer.from(parts.join(''), 'latin1').toString('latin1'));
 const key = fc.string({ minLength: 1, maxLength: 6, unit: 'binary' });
 const value = fc.string({ maxLength: 8, unit: 'binary' });
 
