@@ -5,6 +5,7 @@ import type { Logger } from '#src/observability/logger.js';
 import { jsonBody, NOTHING, type Body } from './bodies.js';
 import { BASE, type ApiContext } from './context.js';
 import type { Api } from './deps.js';
+import { isObject } from './jsonSchema.js';
 import { parse } from './parse.js';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -167,8 +168,8 @@ function inputErrors(bodyErrors: readonly ErrorCode[], idempotent = false): Erro
 }
 
 function keysOf(schema: Schema): string[] {
-  const { keys }: { keys?: object } = schema.describe();
-  return Object.keys(keys ?? {});
+  const described: Record<string, unknown> = { ...schema.describe() };
+  return isObject(described['keys']) ? Object.keys(described['keys']) : [];
 }
 
 /** Those that are there. */
