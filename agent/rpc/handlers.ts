@@ -141,16 +141,13 @@ async function* withoutPauses<T>(
   idleMs: number,
 ): AsyncGenerator<T> {
   const iterator = incoming[Symbol.asyncIterator]();
-  const aborted = rejectOnAbort(abort.signal);
-  aborted.catch(() => undefined); // nobody may be waiting when it comes
   try {
     for (;;) {
-      abort.signal.throwIfAborted();
       const idle = setTimeout(
         () => abort.abort(new AgentError('agent-timeout', `nothing came for ${idleMs} ms`)),
         idleMs,
       );
-      const next = await Promise.race([iterator.next(), aborted]).finally(() => clearTimeout(idle));
+      const next = await orAborted(iterator.next(), abort.signal).finally(() => clearTimeout(idle));
       if (next.done) return;
       yield next.value;
     }
@@ -158,6 +155,16 @@ async function* withoutPauses<T>(
     // Not awaited: behind a `next` that waits, this would wait too.
     void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }
+}
+
+/** A race of many works against one signal would remember each of them until the signal's end; this does not. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => reject(signal.reason);
+    if (signal.aborted) giveUp();
+    signal.addEventListener('abort', giveUp, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+  });
 }
 
 function rejectOnAbort(signal: AbortSignal): Promise<never> {
