@@ -2,8 +2,15 @@ import { createHash } from 'node:crypto';
 import { AgentServiceService, FileKind, type FileContent, type FileFacts } from '#proto/gen/agent.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Calls } from './calls.js';
-import type { AgentFiles, ByteRange, Download, FileTarget, UploadRules } from './files.js';
-import type { AgentAddress, CallOptions } from './gateway.js';
+import type {
+  AgentAddress,
+  AgentFiles,
+  ByteRange,
+  CallOptions,
+  Download,
+  FileTarget,
+  UploadRules,
+} from './gateway.js';
 
 /** Whole files travel in one message of at most 10 MiB. */
 const FILE_BYTES_MAX = 8 * 1024 * 1024;

@@ -8,7 +8,7 @@ import {
 } from '#proto/gen/agent.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Calls } from './calls.js';
-import type { AgentFiles, Download, FileTarget, UploadRules } from './files.js';
+import type { AgentFiles, Download, FileTarget, UploadRules } from './gateway.js';
 
 /** What the wire allows a message to carry. */
 const CHUNK_BYTES = 256 * 1024;

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { expect } from 'chai';
 import { FileKind } from '#proto/gen/agent.js';
-import type { Download, FileTarget, UploadRules } from '#src/agents/files.js';
+import type { Download, FileTarget, UploadRules } from '#src/agents/gateway.js';
 import { AppError } from '#src/domain/errors.js';
 import { rejectionCode } from '#test/harness/rejection.js';
 import { waitFor } from '#test/harness/waitFor.js';

@@ -136,9 +136,9 @@ describe('files of a server, on its host', () => {
     await mkdir(join(folder, 'door'));
     await writeFile(join(folder, 'door', 'ops.json'), 'inside');
     await symlink(join(workDir, otherId), join(folder, 'trap'));
-    let isOver = false;
+    const over = new AbortController();
     const swapping = (async () => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         await rename(join(folder, 'door'), join(folder, 'aside'));
         await rename(join(folder, 'trap'), join(folder, 'door'));
         await rename(join(folder, 'door'), join(folder, 'trap'));
@@ -154,7 +154,7 @@ describe('files of a server, on its host', () => {
         seen.add(await codeOf(files.remove(at('door/new'))));
       }
     } finally {
-      isOver = true;
+      over.abort();
       await swapping;
     }
     expect([...seen].filter(code => code !== undefined)).to.have.members(

@@ -1,4 +1,4 @@
-import type { ByteRange } from '#src/agents/files.js';
+import type { ByteRange } from '#src/agents/gateway.js';
 import { AppError } from '#src/domain/errors.js';
 
 /** Conditional and range requests, RFC 9110 §13 and §14. Pure. */

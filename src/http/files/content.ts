@@ -1,6 +1,5 @@
 import { Readable } from 'node:stream';
-import type { ByteRange, Download, UploadRules } from '#src/agents/files.js';
-import type { CallOptions } from '#src/agents/gateway.js';
+import type { ByteRange, CallOptions, Download, UploadRules } from '#src/agents/gateway.js';
 import { AppError } from '#src/domain/errors.js';
 import { fileNameOf, parseInnerPath } from '#src/domain/filePath.js';
 import { streamedBody } from '../bodies.js';

@@ -1,5 +1,4 @@
-import type { CallOptions } from '#src/agents/gateway.js';
-import type { UploadRules } from '#src/agents/files.js';
+import type { CallOptions, UploadRules } from '#src/agents/gateway.js';
 import { AppError } from '#src/domain/errors.js';
 import { changeProperties, readProperties as parseProperties } from '#src/domain/serverProperties.js';
 import { eitherBody, Incoming, jsonBody, streamedBody } from '../bodies.js';

@@ -1,6 +1,5 @@
 import { agentAddress } from '#src/agents/address.js';
-import type { FileTarget } from '#src/agents/files.js';
-import type { AgentAddress } from '#src/agents/gateway.js';
+import type { AgentAddress, FileTarget } from '#src/agents/gateway.js';
 import type { ErrorCode } from '#src/domain/errors.js';
 import { AGENT_FAILURES } from '../agents/live.js';
 import type { Api } from '../deps.js';
