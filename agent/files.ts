@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { isMissing } from './errors.js';
 
 /**
@@ -37,6 +37,12 @@ export async function syncFolder(path: string): Promise<void> {
   } finally {
     await folder.close();
   }
+}
+
+/** Removes what a crash left there. The folder stays: something may be moved into it right now. */
+export async function emptyFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true });
+  for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
 }
 
 export async function readTextIfThere(path: string): Promise<string | undefined> {

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { type Logger, pino, stdTimeFunctions } from 'pino';
 import { type AgentConfig, ConfigError, loadConfig } from './config.js';
 import { assertNever } from './errors.js';
-import { writeFileDurably } from './files.js';
+import { emptyFolder, writeFileDurably } from './files.js';
 import { lockWorkDir } from './instanceLock.js';
 import { JavaCatalogue } from './java.js';
 import { Journal } from './journal.js';
@@ -16,7 +16,8 @@ import { SampleRing } from './sampling/sampleRing.js';
 import { Sampler } from './sampling/sampler.js';
 import { findShell, findTool, GUARD_TOOLS } from './server/guard.js';
 import { agentPaths } from './server/paths.js';
-import { emptyTrash, Registry } from './server/registry.js';
+import { Registry } from './server/registry.js';
+import { ServerFiles } from './serverFiles/serverFiles.js';
 import { bootSeconds, CpuMeter } from './system.js';
 import { UserFiles } from './userFiles.js';
 import { AGENT_VERSION } from './version.js';
@@ -117,6 +118,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     controlPlane &&
     keepLeaseRenewed({ controlPlane, agentId: config.agentId, incarnation, registry, leases, log });
   await runner.resume();
+  await emptyFolder(paths.uploads);
 
   const samples = new SampleRing(config.sampleIntervalMs);
   const probes = new ConsoleProbes();
@@ -143,6 +145,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       java,
       cpu: new CpuMeter(),
       files: new UserFiles(config.workDir),
+      serverFiles: new ServerFiles(paths, log),
     },
     config,
   );
@@ -159,7 +162,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     },
     'agent listening',
   );
-  void emptyTrash(paths).catch((error: unknown) =>
+  void emptyFolder(paths.trash).catch((error: unknown) =>
     log.warn({ err: error }, 'the trash could not be emptied'),
   );
 

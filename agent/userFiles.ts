@@ -1,18 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import {
-  copyFile,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  realpath,
-  rename,
-  rm,
-  type FileHandle,
-} from 'node:fs/promises';
-import { isAbsolute, join, relative, sep } from 'node:path';
-import { AgentError, errnoOf, isMissing } from './errors.js';
+import { copyFile, lstat, open, readdir, rename, rm } from 'node:fs/promises';
+import { isAbsolute, relative } from 'node:path';
+import { AgentError, isMissing } from './errors.js';
+import { inParent, inside, leaves, openFolder, openNamed, resolvePath, type SafePath } from './safePath.js';
 import { HIDDEN_FOLDER } from './server/paths.js';
 
 /** Leaves room for the rest of a message of 10 MiB. */
@@ -26,13 +17,6 @@ export interface ListedFile {
   readonly stats: Stats;
 }
 
-/** A path split at the folder that nothing may leave. */
-interface SafePath {
-  /** The server's folder (the first component below the work dir), with its links resolved. */
-  readonly root: string;
-  readonly components: readonly string[];
-}
-
 /**
  * Users' files, by paths relative to the work dir. A path can't leave the folder that its first component names: not by
  * `..`, not by a symlink, not by one that is swapped in while we look — every folder on the way is opened from the one
@@ -44,7 +28,7 @@ export class UserFiles {
   /** At most 8 MiB from `offset`; a bigger file must be read in pieces. */
   async read(path: string, offset: number, length: number): Promise<{ content: Buffer; stats: Stats }> {
     const safe = await this.#resolve(path);
-    return this.#inParent(safe, async (parent, name) => {
+    return inParent(safe, async (parent, name) => {
       // O_NONBLOCK: opening a FIFO that someone put there must not wait for its writer.
       const file = await openNamed(parent, name, constants.O_RDONLY | constants.O_NONBLOCK);
       try {
@@ -92,13 +76,13 @@ export class UserFiles {
 
   async rename(path: string, newName: string): Promise<void> {
     const safe = await this.#resolve(path);
-    await this.#inParent(safe, (parent, name) => rename(inside(parent, name), inside(parent, newName)));
+    await inParent(safe, (parent, name) => rename(inside(parent, name), inside(parent, newName)));
   }
 
   /** A file, or a folder with all that is in it. Gone already is done. */
   async remove(path: string): Promise<void> {
     const safe = await this.#resolve(path);
-    await this.#inParent(safe, (parent, name) => rm(inside(parent, name), { recursive: true, force: true }));
+    await inParent(safe, (parent, name) => rm(inside(parent, name), { recursive: true, force: true }));
   }
 
   /** By name; links are listed as what they are and not followed. At most 10,000 entries. */
@@ -132,7 +116,7 @@ export class UserFiles {
     createFolders: boolean,
     make: (temporary: string) => Promise<void>,
   ): Promise<void> {
-    await this.#inParent(
+    await inParent(
       safe,
       async (parent, name) => {
         const temporary = inside(parent, `.${name.slice(0, 200)}.${randomBytes(4).toString('hex')}.part`);
@@ -148,45 +132,10 @@ export class UserFiles {
     );
   }
 
-  async #inParent<T>(
-    { root, components }: SafePath,
-    work: (parent: FileHandle, name: string) => Promise<T>,
-    createFolders = false,
-  ): Promise<T> {
-    const name = components.at(-1);
-    if (name === undefined) throw new AgentError('invalid-path', 'the path names a server’s whole folder');
-    const parent = await openFolder({ root, components: components.slice(0, -1) }, createFolders);
-    try {
-      return await work(parent, name);
-    } catch (error) {
-      throw nameFault(error);
-    } finally {
-      await parent.close();
-    }
-  }
-
-  /** Links that stay inside are resolved here; what changes afterwards is caught by `openFolder`. */
   async #resolve(path: string): Promise<SafePath> {
     const [first, ...rest] = cleanComponents(this.workDir, path);
     if (first === undefined) throw new AgentError('invalid-path', 'the path names no server');
-    let root: string;
-    try {
-      root = await realpath(join(this.workDir, first));
-    } catch (error) {
-      throw nameFault(error);
-    }
-    if (root !== join(await realpath(this.workDir), first)) throw leaves();
-    // The longest part that exists, with its links resolved, then the part that does not exist yet.
-    for (let known = rest.length; ; known--) {
-      try {
-        const real = await realpath(join(root, ...rest.slice(0, known)));
-        if (real !== root && !real.startsWith(root + sep)) throw leaves();
-        const components = relative(root, real).split(sep).filter(Boolean);
-        return { root, components: [...components, ...rest.slice(known)] };
-      } catch (error) {
-        if (!isMissing(error) || known === 0) throw nameFault(error);
-      }
-    }
+    return resolvePath(this.workDir, first, rest);
   }
 }
 
@@ -198,42 +147,6 @@ function cleanComponents(workDir: string, path: string): string[] {
   return components;
 }
 
-/** Opens hop by hop; a link on the way is an error, since `#resolve` has left none. */
-async function openFolder({ root, components }: SafePath, create: boolean): Promise<FileHandle> {
-  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-  let folder = await open(root, flags);
-  for (const component of components) {
-    try {
-      const path = inside(folder, component);
-      if (create) await mkdirIfMissing(path);
-      const next = await open(path, flags);
-      await folder.close();
-      folder = next;
-    } catch (error) {
-      await folder.close();
-      throw nameFault(error);
-    }
-  }
-  return folder;
-}
-
-async function openNamed(parent: FileHandle, name: string, flags: number): Promise<FileHandle> {
-  return open(inside(parent, name), flags | constants.O_NOFOLLOW);
-}
-
-/** What `openat` would do: Linux resolves this through the open folder, wherever that has been moved to. */
-function inside(folder: FileHandle, name: string): string {
-  return `/proc/self/fd/${folder.fd}/${name}`;
-}
-
-async function mkdirIfMissing(path: string): Promise<void> {
-  try {
-    await mkdir(path);
-  } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw error;
-  }
-}
-
 async function lstatIfThere(path: string): Promise<Stats | undefined> {
   try {
     return await lstat(path);
@@ -241,20 +154,4 @@ async function lstatIfThere(path: string): Promise<Stats | undefined> {
     if (isMissing(error)) return undefined;
     throw error;
   }
-}
-
-function leaves(): AgentError {
-  return new AgentError('invalid-path', 'the path leaves the server’s folder');
-}
-
-function nameFault(error: unknown): unknown {
-  if (error instanceof AgentError) return error;
-  const errno = errnoOf(error);
-  if (errno === 'ELOOP') return leaves();
-  if (isMissing(error))
-    return new AgentError('file-not-found', 'there is no such file or folder', { cause: error });
-  if (errno === 'EISDIR' || errno === 'ENOTEMPTY' || errno === 'ENAMETOOLONG') {
-    return new AgentError('invalid-path', `the path can’t be used (${errno})`, { cause: error });
-  }
-  return error;
 }

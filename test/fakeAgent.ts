@@ -5,6 +5,7 @@ import { AgentServiceService, type CrashCause, type ServerState } from '#proto/g
 import type { AgentAddress } from '#src/agents/gateway.js';
 import { selfSigned, type SelfSigned } from './fakeAgent/certificate.js';
 import { EventLog } from './fakeAgent/eventLog.js';
+import { FakeFiles } from './fakeAgent/files.js';
 import { Ledger } from './fakeAgent/ledger.js';
 import { Script, type ScriptLine } from './fakeAgent/script.js';
 import type { EmittedSample } from './fakeAgent/sampleLog.js';
@@ -24,6 +25,8 @@ export interface FakeAgentOptions {
   tls?: boolean;
   /** Refuse to start what was never provisioned (default: any server id will boot). */
   requireProvision?: boolean;
+  /** An agent of version 1 has none of `files`: its own ways with them are there, too. */
+  capabilities?: readonly string[];
   script?: readonly ScriptLine[];
 }
 
@@ -37,7 +40,7 @@ export interface FakeAgent {
   readonly port: number;
   /** The latest thousand, oldest first. */
   readonly calls: readonly RecordedCall[];
-  readonly openStreams: Readonly<Record<'watchWork' | 'streamEvents', number>>;
+  readonly openStreams: Readonly<Record<'watchWork' | 'streamEvents' | 'downloadFile', number>>;
   readonly servers: ReadonlyMap<string, ServerState>;
   /** `effects.start[serverId]`: how often a process was really started. */
   readonly effects: Effects;
@@ -85,7 +88,16 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
     timers,
     requireProvision: options.requireProvision ?? false,
   });
-  const service = new FakeService({ token: options.token, script, servers, ledger, log, identity });
+  const service = new FakeService({
+    token: options.token,
+    script,
+    servers,
+    ledger,
+    log,
+    files: new FakeFiles(),
+    capabilities: options.capabilities ?? ['work', 'dedup', 'adopt', 'events', 'provision', 'files'],
+    identity,
+  });
 
   let certificate = options.tls ? selfSigned() : undefined;
   let server = await listen(service, certificate, 0);

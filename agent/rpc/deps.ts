@@ -5,6 +5,7 @@ import type { ConsoleProbes } from '../sampling/consoleProbes.js';
 import type { SampleRing } from '../sampling/sampleRing.js';
 import type { AgentPaths } from '../server/paths.js';
 import type { Registry } from '../server/registry.js';
+import type { ServerFiles } from '../serverFiles/serverFiles.js';
 import type { CpuMeter } from '../system.js';
 import type { UserFiles } from '../userFiles.js';
 import type { Ledger } from '../work/ledger.js';
@@ -30,4 +31,5 @@ export interface RpcDeps extends HandlerDeps {
   readonly java: JavaCatalogue;
   readonly cpu: CpuMeter;
   readonly files: UserFiles;
+  readonly serverFiles: ServerFiles;
 }

@@ -1,4 +1,5 @@
 import {
+  type handleClientStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   Metadata,
@@ -60,10 +61,14 @@ export function unary<Req, Res>(
   };
 }
 
-/** As `unary`, for a stream of answers. The stream ends when `handle` resolves; a hang-up aborts its signal. */
+/**
+ * As `unary`, for a stream of answers. The stream ends when `handle` resolves; a hang-up aborts its signal, and so does a
+ * caller that takes nothing for `idleMs`.
+ */
 export function serverStream<Req, Res>(
   deps: HandlerDeps,
   handle: (request: Req, out: Out<Res>, context: CallContext) => Promise<void>,
+  idleMs = Infinity,
 ): handleServerStreamingCall<Req, Res> {
   return call => {
     const log = callLog(deps.log, call.getPath(), call.metadata);
@@ -71,11 +76,18 @@ export function serverStream<Req, Res>(
     const hangUp = (): void => abort.abort(new AgentError('cancelled', 'the caller hung up'));
     call.on('cancelled', hangUp);
     call.on('close', hangUp);
+    const giveUp = (): void => {
+      const error = new AgentError('agent-timeout', `the caller took nothing for ${idleMs} ms`);
+      abort.abort(error);
+      call.emit('error', logged(log, error));
+    };
     const out: Out<Res> = {
       write: message =>
         new Promise((resolve, reject) => {
           if (abort.signal.aborted) return reject(abort.signal.reason);
+          const idle = Number.isFinite(idleMs) ? setTimeout(giveUp, idleMs) : undefined;
           const end = (): void => {
+            clearTimeout(idle);
             abort.signal.removeEventListener('abort', end);
             resolve();
           };
@@ -94,6 +106,63 @@ export function serverStream<Req, Res>(
       },
     );
   };
+}
+
+/** As `unary`, for a stream of requests: each must come within `idleMs` of when it is waited for. */
+export function clientStream<Req, Res>(
+  deps: HandlerDeps,
+  handle: (requests: AsyncIterable<Req>, context: CallContext) => Promise<Res>,
+  idleMs: number,
+): handleClientStreamingCall<Req, Res> {
+  return (call, callback) => {
+    const log = callLog(deps.log, call.getPath(), call.metadata);
+    const abort = new AbortController();
+    call.on('cancelled', () => abort.abort(new AgentError('cancelled', 'the caller hung up')));
+    // Whoever iterates sees the error; one that comes afterwards would end the process.
+    call.on('error', () => undefined);
+    const incoming: AsyncIterable<Req> = call;
+    const answer = async (): Promise<Res> => {
+      deps.authorize(call.metadata);
+      const requests = withoutPauses(incoming, abort, idleMs);
+      return handle(requests, { signal: abort.signal, metadata: call.metadata, log });
+    };
+    answer().then(
+      response => callback(null, response),
+      (error: unknown) => callback(logged(log, toAgentError(error))),
+    );
+  };
+}
+
+async function* withoutPauses<T>(
+  incoming: AsyncIterable<T>,
+  abort: AbortController,
+  idleMs: number,
+): AsyncGenerator<T> {
+  const iterator = incoming[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const idle = setTimeout(
+        () => abort.abort(new AgentError('agent-timeout', `nothing came for ${idleMs} ms`)),
+        idleMs,
+      );
+      const next = await orAborted(iterator.next(), abort.signal).finally(() => clearTimeout(idle));
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    // Not awaited: behind a `next` that waits, this would wait too.
+    void Promise.resolve(iterator.return?.()).catch(() => undefined);
+  }
+}
+
+/** A race of many works against one signal would remember each of them until the signal's end; this does not. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => reject(signal.reason);
+    if (signal.aborted) giveUp();
+    signal.addEventListener('abort', giveUp, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+  });
 }
 
 function rejectOnAbort(signal: AbortSignal): Promise<never> {

@@ -5,21 +5,25 @@ import { AGENT_VERSION } from '../version.js';
 import { isTerminal } from '../work/ledger.js';
 import type { RpcDeps } from './deps.js';
 import { streamEvents } from './events.js';
+import { type FileRpcs, fileRpcs } from './files.js';
 import { type Out, serverStream, unary } from './handlers.js';
 
-type Version2 = Pick<
-  AgentServiceServer,
-  'hello' | 'inspectServers' | 'submitWork' | 'watchWork' | 'cancelWork' | 'streamEvents'
->;
+type Version2 = FileRpcs &
+  Pick<
+    AgentServiceServer,
+    'hello' | 'inspectServers' | 'submitWork' | 'watchWork' | 'cancelWork' | 'streamEvents'
+  >;
 
 /** Absent = cannot. `leases` is there where a control plane can be asked for one. */
-const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision', 'samples'];
+const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision', 'samples', 'files'];
 /** Progress comes at most this often; the end of a step at once. */
 const PROGRESS_EVERY_MS = 200;
 
 export function version2(deps: RpcDeps): Version2 {
   const { runner } = deps;
   return {
+    ...fileRpcs(deps),
+
     hello: unary(deps, async () => ({
       agentId: deps.agentId,
       version: AGENT_VERSION,

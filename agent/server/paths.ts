@@ -25,6 +25,8 @@ export interface AgentPaths {
   readonly address: string;
   readonly cache: string;
   readonly trash: string;
+  /** Files on their way in, on the file system of the servers' folders. Emptied at boot. */
+  readonly uploads: string;
   readonly servers: string;
   readonly java: string;
   server(id: string): ServerPaths;
@@ -42,6 +44,7 @@ export function agentPaths(workDir: string): AgentPaths {
     address: join(hidden, 'agent.json'),
     cache: join(hidden, 'cache'),
     trash: join(hidden, 'trash'),
+    uploads: join(hidden, 'uploads'),
     java: join(hidden, 'java'),
     servers,
     server: id => {

@@ -1,6 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { type AgentPaths, isServerId } from './paths.js';
 import { scanLockHolders } from './process.js';
 import { ManagedServer, type ServerDeps } from './server.js';
@@ -116,13 +115,6 @@ export class Registry extends EventEmitter<{ console: [ManagedServer] }> {
       }
     }
   }
-}
-
-/** What a crash left of deleted servers. The folder stays: a delete may be moving something into it right now. */
-export async function emptyTrash(paths: AgentPaths): Promise<void> {
-  await mkdir(paths.trash, { recursive: true });
-  for (const name of await readdir(paths.trash))
-    await rm(join(paths.trash, name), { recursive: true, force: true });
 }
 
 async function isFolder(path: string): Promise<boolean> {

@@ -13,6 +13,8 @@ import {
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
+  type ClientWritableStream,
+  type handleClientStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
@@ -149,6 +151,59 @@ export function workStateToNumber(object: WorkState): number {
     case WorkState.OUTCOME_UNKNOWN:
       return 6;
     case WorkState.UNRECOGNIZED:
+    default:
+      return -1;
+  }
+}
+
+export enum FileKind {
+  FILE_KIND_UNSPECIFIED = "FILE_KIND_UNSPECIFIED",
+  FILE = "FILE",
+  FOLDER = "FOLDER",
+  /** LINK - Named and not followed. */
+  LINK = "LINK",
+  /** OTHER - A pipe, a socket or a device. */
+  OTHER = "OTHER",
+  UNRECOGNIZED = "UNRECOGNIZED",
+}
+
+export function fileKindFromJSON(object: any): FileKind {
+  switch (object) {
+    case 0:
+    case "FILE_KIND_UNSPECIFIED":
+      return FileKind.FILE_KIND_UNSPECIFIED;
+    case 1:
+    case "FILE":
+      return FileKind.FILE;
+    case 2:
+    case "FOLDER":
+      return FileKind.FOLDER;
+    case 3:
+    case "LINK":
+      return FileKind.LINK;
+    case 4:
+    case "OTHER":
+      return FileKind.OTHER;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return FileKind.UNRECOGNIZED;
+  }
+}
+
+export function fileKindToNumber(object: FileKind): number {
+  switch (object) {
+    case FileKind.FILE_KIND_UNSPECIFIED:
+      return 0;
+    case FileKind.FILE:
+      return 1;
+    case FileKind.FOLDER:
+      return 2;
+    case FileKind.LINK:
+      return 3;
+    case FileKind.OTHER:
+      return 4;
+    case FileKind.UNRECOGNIZED:
     default:
       return -1;
   }
@@ -457,7 +512,7 @@ export interface HelloResponse {
   bootId: string;
   /** Of this agent process: changes when the agent restarts. */
   incarnation: string;
-  /** `work`, `dedup`, `adopt`, `events`, `provision`, `leases`; absent = cannot. */
+  /** `work`, `dedup`, `adopt`, `events`, `provision`, `leases`, `files`; absent = cannot. */
   capabilities: string[];
   javaRuntimes: JavaRuntime[];
   os: string;
@@ -739,6 +794,95 @@ export interface StateChange {
     | undefined;
   /** `ready`, `exit`, `crash`, `adopted`, `stop-requested`, … */
   reason: string;
+}
+
+export interface FilePath {
+  serverId: string;
+  /** Empty = the server's folder itself. */
+  path: string;
+}
+
+export interface FileFacts {
+  path: string;
+  kind: FileKind;
+  sizeBytes: number;
+  modifiedMs: number;
+  /** The nine permission bits. */
+  permissions: number;
+  /** Of a file: differs whenever its bytes may differ. 1 to 100 letters, digits and dashes. */
+  etag: string;
+}
+
+export interface FolderListing {
+  entries: FileFacts[];
+}
+
+export interface DownloadFileRequest {
+  file:
+    | FilePath
+    | undefined;
+  /** Negative: so many bytes before the end. */
+  offset: number;
+  /** 0 = to the end. */
+  length: number;
+}
+
+export interface DownloadChunk {
+  chunk:
+    | //
+    /** The first message, and only that. */
+    { $case: "opened"; opened: OpenedFile }
+    | //
+    /** At most 256 KiB. */
+    { $case: "data"; data: Uint8Array }
+    | undefined;
+}
+
+export interface OpenedFile {
+  facts:
+    | FileFacts
+    | undefined;
+  /** Where the bytes that follow begin, and how many there are; 0 of them when the file ends before. */
+  offset: number;
+  length: number;
+}
+
+export interface UploadPart {
+  part:
+    | { $case: "begin"; begin: BeginUpload }
+    | //
+    /** At most 256 KiB. */
+    { $case: "data"; data: Uint8Array }
+    | { $case: "end"; end: EndUpload }
+    | undefined;
+}
+
+export interface BeginUpload {
+  file: FilePath | undefined;
+  createFolders: boolean;
+  /**
+   * What must be there for the upload to take effect, looked at first and again at the end; else `precondition-failed`.
+   * Not set: anything.
+   */
+  expected: { $case: "etag"; etag: string } | { $case: "nothing"; nothing: boolean } | undefined;
+}
+
+export interface EndUpload {
+  /** Of all `data`; another number than arrived: refused. */
+  sizeBytes: number;
+}
+
+export interface UploadedFile {
+  facts:
+    | FileFacts
+    | undefined;
+  /** Lower-case hex. */
+  sha256: string;
+}
+
+export interface RenameFileRequest {
+  from: FilePath | undefined;
+  to: string;
 }
 
 function createBaseEmpty(): Empty {
@@ -6616,6 +6760,716 @@ export const StateChange: MessageFns<StateChange> = {
   },
 };
 
+function createBaseFilePath(): FilePath {
+  return { serverId: "", path: "" };
+}
+
+export const FilePath: MessageFns<FilePath> = {
+  encode(message: FilePath, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serverId !== "") {
+      writer.uint32(10).string(message.serverId);
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FilePath {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFilePath();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serverId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseFileFacts(): FileFacts {
+  return { path: "", kind: FileKind.FILE_KIND_UNSPECIFIED, sizeBytes: 0, modifiedMs: 0, permissions: 0, etag: "" };
+}
+
+export const FileFacts: MessageFns<FileFacts> = {
+  encode(message: FileFacts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.kind !== FileKind.FILE_KIND_UNSPECIFIED) {
+      writer.uint32(16).int32(fileKindToNumber(message.kind));
+    }
+    if (message.sizeBytes !== 0) {
+      writer.uint32(24).int64(message.sizeBytes);
+    }
+    if (message.modifiedMs !== 0) {
+      writer.uint32(32).int64(message.modifiedMs);
+    }
+    if (message.permissions !== 0) {
+      writer.uint32(40).int32(message.permissions);
+    }
+    if (message.etag !== "") {
+      writer.uint32(50).string(message.etag);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileFacts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileFacts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kind = fileKindFromJSON(reader.int32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sizeBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.modifiedMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.permissions = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.etag = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseFolderListing(): FolderListing {
+  return { entries: [] };
+}
+
+export const FolderListing: MessageFns<FolderListing> = {
+  encode(message: FolderListing, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.entries) {
+      FileFacts.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FolderListing {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFolderListing();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entries.push(FileFacts.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDownloadFileRequest(): DownloadFileRequest {
+  return { file: undefined, offset: 0, length: 0 };
+}
+
+export const DownloadFileRequest: MessageFns<DownloadFileRequest> = {
+  encode(message: DownloadFileRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.file !== undefined) {
+      FilePath.encode(message.file, writer.uint32(10).fork()).join();
+    }
+    if (message.offset !== 0) {
+      writer.uint32(16).int64(message.offset);
+    }
+    if (message.length !== 0) {
+      writer.uint32(24).int64(message.length);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DownloadFileRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDownloadFileRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.file = FilePath.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.offset = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.length = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDownloadChunk(): DownloadChunk {
+  return { chunk: undefined };
+}
+
+export const DownloadChunk: MessageFns<DownloadChunk> = {
+  encode(message: DownloadChunk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.chunk?.$case) {
+      case "opened":
+        OpenedFile.encode(message.chunk.opened, writer.uint32(10).fork()).join();
+        break;
+      case "data":
+        writer.uint32(18).bytes(message.chunk.data);
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DownloadChunk {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDownloadChunk();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.chunk = { $case: "opened", opened: OpenedFile.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.chunk = { $case: "data", data: reader.bytes() };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseOpenedFile(): OpenedFile {
+  return { facts: undefined, offset: 0, length: 0 };
+}
+
+export const OpenedFile: MessageFns<OpenedFile> = {
+  encode(message: OpenedFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.facts !== undefined) {
+      FileFacts.encode(message.facts, writer.uint32(10).fork()).join();
+    }
+    if (message.offset !== 0) {
+      writer.uint32(16).int64(message.offset);
+    }
+    if (message.length !== 0) {
+      writer.uint32(24).int64(message.length);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OpenedFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpenedFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.facts = FileFacts.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.offset = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.length = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseUploadPart(): UploadPart {
+  return { part: undefined };
+}
+
+export const UploadPart: MessageFns<UploadPart> = {
+  encode(message: UploadPart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.part?.$case) {
+      case "begin":
+        BeginUpload.encode(message.part.begin, writer.uint32(10).fork()).join();
+        break;
+      case "data":
+        writer.uint32(18).bytes(message.part.data);
+        break;
+      case "end":
+        EndUpload.encode(message.part.end, writer.uint32(26).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UploadPart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUploadPart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.part = { $case: "begin", begin: BeginUpload.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.part = { $case: "data", data: reader.bytes() };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.part = { $case: "end", end: EndUpload.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseBeginUpload(): BeginUpload {
+  return { file: undefined, createFolders: false, expected: undefined };
+}
+
+export const BeginUpload: MessageFns<BeginUpload> = {
+  encode(message: BeginUpload, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.file !== undefined) {
+      FilePath.encode(message.file, writer.uint32(10).fork()).join();
+    }
+    if (message.createFolders !== false) {
+      writer.uint32(16).bool(message.createFolders);
+    }
+    switch (message.expected?.$case) {
+      case "etag":
+        writer.uint32(26).string(message.expected.etag);
+        break;
+      case "nothing":
+        writer.uint32(32).bool(message.expected.nothing);
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BeginUpload {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBeginUpload();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.file = FilePath.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.createFolders = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.expected = { $case: "etag", etag: reader.string() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.expected = { $case: "nothing", nothing: reader.bool() };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEndUpload(): EndUpload {
+  return { sizeBytes: 0 };
+}
+
+export const EndUpload: MessageFns<EndUpload> = {
+  encode(message: EndUpload, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sizeBytes !== 0) {
+      writer.uint32(8).int64(message.sizeBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EndUpload {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEndUpload();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sizeBytes = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseUploadedFile(): UploadedFile {
+  return { facts: undefined, sha256: "" };
+}
+
+export const UploadedFile: MessageFns<UploadedFile> = {
+  encode(message: UploadedFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.facts !== undefined) {
+      FileFacts.encode(message.facts, writer.uint32(10).fork()).join();
+    }
+    if (message.sha256 !== "") {
+      writer.uint32(18).string(message.sha256);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UploadedFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUploadedFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.facts = FileFacts.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRenameFileRequest(): RenameFileRequest {
+  return { from: undefined, to: "" };
+}
+
+export const RenameFileRequest: MessageFns<RenameFileRequest> = {
+  encode(message: RenameFileRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.from !== undefined) {
+      FilePath.encode(message.from, writer.uint32(10).fork()).join();
+    }
+    if (message.to !== "") {
+      writer.uint32(18).string(message.to);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenameFileRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenameFileRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.from = FilePath.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.to = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 /** ---- Version 1. */
 export type AgentServiceService = typeof AgentServiceService;
 export const AgentServiceService = {
@@ -6896,6 +7750,69 @@ export const AgentServiceService = {
     responseSerialize: (value: EventBatch): Buffer => Buffer.from(EventBatch.encode(value).finish()),
     responseDeserialize: (value: Buffer): EventBatch => EventBatch.decode(value),
   },
+  /** What is in a folder, by name; more than 10,000 entries: `folder-too-large`. */
+  listFolder: {
+    path: "/agent.AgentService/ListFolder" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FilePath): Buffer => Buffer.from(FilePath.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FilePath => FilePath.decode(value),
+    responseSerialize: (value: FolderListing): Buffer => Buffer.from(FolderListing.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FolderListing => FolderListing.decode(value),
+  },
+  /** What the file is, then its bytes from the asked position on, as they were when it was opened. */
+  downloadFile: {
+    path: "/agent.AgentService/DownloadFile" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: DownloadFileRequest): Buffer => Buffer.from(DownloadFileRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DownloadFileRequest => DownloadFileRequest.decode(value),
+    responseSerialize: (value: DownloadChunk): Buffer => Buffer.from(DownloadChunk.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DownloadChunk => DownloadChunk.decode(value),
+  },
+  /**
+   * `begin`, then `data`, then `end`: the file is the new one in one step, or what it was. A stream that ends without
+   * `end` changes nothing and leaves nothing.
+   */
+  uploadFile: {
+    path: "/agent.AgentService/UploadFile" as const,
+    requestStream: true as const,
+    responseStream: false as const,
+    requestSerialize: (value: UploadPart): Buffer => Buffer.from(UploadPart.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UploadPart => UploadPart.decode(value),
+    responseSerialize: (value: UploadedFile): Buffer => Buffer.from(UploadedFile.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UploadedFile => UploadedFile.decode(value),
+  },
+  /** A file, or a folder with all that is in it, from one moment to the next. Nothing there: `file-not-found`. */
+  deleteFile: {
+    path: "/agent.AgentService/DeleteFile" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FilePath): Buffer => Buffer.from(FilePath.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FilePath => FilePath.decode(value),
+    responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+  },
+  /** With the folders above it. Something is there already: `file-exists`. */
+  makeFolder: {
+    path: "/agent.AgentService/MakeFolder" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FilePath): Buffer => Buffer.from(FilePath.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FilePath => FilePath.decode(value),
+    responseSerialize: (value: FileFacts): Buffer => Buffer.from(FileFacts.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FileFacts => FileFacts.decode(value),
+  },
+  /** Within one server. Something is at `to` already: `file-exists`. */
+  renameFile: {
+    path: "/agent.AgentService/RenameFile" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RenameFileRequest): Buffer => Buffer.from(RenameFileRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RenameFileRequest => RenameFileRequest.decode(value),
+    responseSerialize: (value: FileFacts): Buffer => Buffer.from(FileFacts.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FileFacts => FileFacts.decode(value),
+  },
 } as const;
 
 export interface AgentServiceServer extends UntypedServiceImplementation {
@@ -6941,6 +7858,21 @@ export interface AgentServiceServer extends UntypedServiceImplementation {
   cancelWork: handleUnaryCall<WorkKey, WorkStatus>;
   /** Console lines, state changes and samples of all servers, from the positions that the caller has stored. */
   streamEvents: handleServerStreamingCall<StreamEventsRequest, EventBatch>;
+  /** What is in a folder, by name; more than 10,000 entries: `folder-too-large`. */
+  listFolder: handleUnaryCall<FilePath, FolderListing>;
+  /** What the file is, then its bytes from the asked position on, as they were when it was opened. */
+  downloadFile: handleServerStreamingCall<DownloadFileRequest, DownloadChunk>;
+  /**
+   * `begin`, then `data`, then `end`: the file is the new one in one step, or what it was. A stream that ends without
+   * `end` changes nothing and leaves nothing.
+   */
+  uploadFile: handleClientStreamingCall<UploadPart, UploadedFile>;
+  /** A file, or a folder with all that is in it, from one moment to the next. Nothing there: `file-not-found`. */
+  deleteFile: handleUnaryCall<FilePath, Empty>;
+  /** With the folders above it. Something is there already: `file-exists`. */
+  makeFolder: handleUnaryCall<FilePath, FileFacts>;
+  /** Within one server. Something is at `to` already: `file-exists`. */
+  renameFile: handleUnaryCall<RenameFileRequest, FileFacts>;
 }
 
 export interface AgentServiceClient extends Client {
@@ -7337,6 +8269,89 @@ export interface AgentServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<EventBatch>;
+  /** What is in a folder, by name; more than 10,000 entries: `folder-too-large`. */
+  listFolder(
+    request: FilePath,
+    callback: (error: ServiceError | null, response: FolderListing) => void,
+  ): ClientUnaryCall;
+  listFolder(
+    request: FilePath,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FolderListing) => void,
+  ): ClientUnaryCall;
+  listFolder(
+    request: FilePath,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FolderListing) => void,
+  ): ClientUnaryCall;
+  /** What the file is, then its bytes from the asked position on, as they were when it was opened. */
+  downloadFile(request: DownloadFileRequest, options?: Partial<CallOptions>): ClientReadableStream<DownloadChunk>;
+  downloadFile(
+    request: DownloadFileRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<DownloadChunk>;
+  /**
+   * `begin`, then `data`, then `end`: the file is the new one in one step, or what it was. A stream that ends without
+   * `end` changes nothing and leaves nothing.
+   */
+  uploadFile(callback: (error: ServiceError | null, response: UploadedFile) => void): ClientWritableStream<UploadPart>;
+  uploadFile(
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: UploadedFile) => void,
+  ): ClientWritableStream<UploadPart>;
+  uploadFile(
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: UploadedFile) => void,
+  ): ClientWritableStream<UploadPart>;
+  uploadFile(
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: UploadedFile) => void,
+  ): ClientWritableStream<UploadPart>;
+  /** A file, or a folder with all that is in it, from one moment to the next. Nothing there: `file-not-found`. */
+  deleteFile(request: FilePath, callback: (error: ServiceError | null, response: Empty) => void): ClientUnaryCall;
+  deleteFile(
+    request: FilePath,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  deleteFile(
+    request: FilePath,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  /** With the folders above it. Something is there already: `file-exists`. */
+  makeFolder(request: FilePath, callback: (error: ServiceError | null, response: FileFacts) => void): ClientUnaryCall;
+  makeFolder(
+    request: FilePath,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FileFacts) => void,
+  ): ClientUnaryCall;
+  makeFolder(
+    request: FilePath,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FileFacts) => void,
+  ): ClientUnaryCall;
+  /** Within one server. Something is at `to` already: `file-exists`. */
+  renameFile(
+    request: RenameFileRequest,
+    callback: (error: ServiceError | null, response: FileFacts) => void,
+  ): ClientUnaryCall;
+  renameFile(
+    request: RenameFileRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FileFacts) => void,
+  ): ClientUnaryCall;
+  renameFile(
+    request: RenameFileRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FileFacts) => void,
+  ): ClientUnaryCall;
 }
 
 export const AgentServiceClient = makeGenericClientConstructor(

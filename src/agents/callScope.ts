@@ -37,19 +37,24 @@ export class CallScope {
     if (this.aborted) cancel();
   }
 
-  /** Waits for something that knows neither our deadline nor our signal and may go on without us. */
-  async whileOpen<T>(work: Promise<T>): Promise<T> {
+  /**
+   * Waits for something that knows neither our deadline nor our signal and may go on without us; by default until the
+   * deadline. What was to be cancelled before is again afterwards.
+   */
+  async whileOpen<T>(work: Promise<T>, limitMs = this.deadline - Date.now()): Promise<T> {
+    const cancelBefore = this.#cancel;
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<T>((resolve, reject) => {
         work.then(resolve, reject);
         this.cancelBy(() => reject(this.aborted));
-        if (Number.isFinite(this.deadline)) {
-          timer = setTimeout(() => reject(new AppError('agent-timeout')), this.deadline - Date.now());
+        if (Number.isFinite(limitMs)) {
+          timer = setTimeout(() => reject(new AppError('agent-timeout')), limitMs);
         }
       });
     } finally {
       clearTimeout(timer);
+      this.#cancel = cancelBefore;
     }
   }
 

@@ -1,4 +1,11 @@
-import { Metadata, type Client, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import {
+  Metadata,
+  type Client,
+  type ClientReadableStream,
+  type Interceptor,
+  type ClientWritableStream,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { AppError } from '#src/domain/errors.js';
 import { CallScope } from './callScope.js';
 import type { Channel, ChannelPool } from './channelPool.js';
@@ -22,6 +29,11 @@ export interface CallSpec<Request, Response> {
   metadata?: Record<string, string>;
 }
 
+/** Takes as long as bytes move: no deadline, but none of them may keep us waiting for longer than `idleMs`. */
+interface Transfer {
+  idleMs: number;
+}
+
 export interface Calls {
   unary<Request, Response>(spec: CallSpec<Request, Response>): Promise<Response>;
   /**
@@ -31,6 +43,16 @@ export interface Calls {
   stream<Request, Response>(
     spec: CallSpec<Request, Response> & { endless?: boolean },
   ): AsyncIterable<Response>;
+  /** As `stream`, of bytes that are moved. */
+  download<Request, Response>(spec: CallSpec<Request, Response> & Transfer): AsyncIterable<Response>;
+  /**
+   * Sends messages as fast as the agent takes them, and is answered once. `messages` is closed when the call ends first;
+   * what it throws is thrown, and the agent sees the call broken off.
+   */
+  upload<Request, Response>(
+    spec: Omit<CallSpec<Request, Response>, 'request'> & Transfer,
+    messages: AsyncIterable<Request>,
+  ): Promise<Response>;
   /** Ends every call in flight as `shutting-down` and refuses new ones. */
   abortAll(): void;
 }
@@ -67,7 +89,7 @@ export function createCalls({ pool, defaultDeadlineMs }: CallsDeps): Calls {
   }
 
   async function* messages<Request, Response>(
-    spec: CallSpec<Request, Response> & { endless?: boolean },
+    spec: CallSpec<Request, Response> & { endless?: boolean } & Partial<Transfer>,
     stop: AbortSignal,
   ): AsyncGenerator<Response, void> {
     const { deadlineMs = spec.endless ? Infinity : defaultDeadlineMs, signal } = spec.options;
@@ -77,10 +99,16 @@ export function createCalls({ pool, defaultDeadlineMs }: CallsDeps): Calls {
     let call: ClientReadableStream<Response> | undefined;
     try {
       const client = channel.client ?? (await scope.whileOpen(channel.opening));
-      const demand = new Demand();
-      call = openStream(client, spec, scope, demand);
-      const incoming = demand.messagesOf(call);
-      yield* incoming;
+      if (spec.idleMs === undefined) {
+        const demand = new Demand();
+        call = openStream(client, spec, scope, [demand.interceptor]);
+        yield* demand.messagesOf(call);
+      } else {
+        // Read ahead, as far as the flow control lets it: one message a round trip would be slow over a long way.
+        call = openStream(client, spec, scope);
+        const incoming: AsyncIterable<Response> = call;
+        yield* withoutPauses(incoming, scope, spec.idleMs);
+      }
     } catch (error) {
       if (stop.aborted) return;
       // That a stream lasted to its deadline is no bad sign: keepalive watches over its connection.
@@ -91,17 +119,30 @@ export function createCalls({ pool, defaultDeadlineMs }: CallsDeps): Calls {
     }
   }
 
-  function failure(error: unknown, scope: CallScope, channel: Channel, timeoutCastsDoubt: boolean): AppError {
-    if (scope.aborted) return scope.aborted;
-    if (error instanceof AppError) return error;
-    if (!isServiceError(error)) return new AppError('internal', { cause: error });
-    if (castsDoubtOnChannel(error, timeoutCastsDoubt)) pool.discard(channel);
-    return agentError(error);
+  async function upload<Request, Response>(
+    spec: Omit<CallSpec<Request, Response>, 'request'> & Transfer,
+    outgoing: AsyncIterable<Request>,
+  ): Promise<Response> {
+    const scope = openScope(Infinity, spec.options.signal);
+    const channel = pool.acquire(spec.agent);
+    const source = outgoing[Symbol.asyncIterator]();
+    try {
+      const client = channel.client ?? (await scope.whileOpen(channel.opening));
+      const refuse = (error: unknown) => scope.abort(failure(error, scope, channel, false));
+      return await sendAll(client, spec, source, scope, refuse);
+    } catch (error) {
+      throw failure(error, scope, channel, false);
+    } finally {
+      // Not awaited: behind a `next` that waits, this would wait too.
+      void Promise.resolve(source.return?.()).catch(() => undefined);
+      scope.end();
+    }
   }
 
-  return {
-    unary,
-    stream: spec => ({
+  function stream<Request, Response>(
+    spec: CallSpec<Request, Response> & { endless?: boolean } & Partial<Transfer>,
+  ): AsyncIterable<Response> {
+    return {
       [Symbol.asyncIterator]() {
         const stop = new AbortController();
         const generator = messages(spec, stop.signal);
@@ -114,7 +155,22 @@ export function createCalls({ pool, defaultDeadlineMs }: CallsDeps): Calls {
           },
         };
       },
-    }),
+    };
+  }
+
+  function failure(error: unknown, scope: CallScope, channel: Channel, timeoutCastsDoubt: boolean): AppError {
+    if (scope.aborted) return scope.aborted;
+    if (error instanceof AppError) return error;
+    if (!isServiceError(error)) return new AppError('internal', { cause: error });
+    if (castsDoubtOnChannel(error, timeoutCastsDoubt)) pool.discard(channel);
+    return agentError(error);
+  }
+
+  return {
+    unary,
+    stream,
+    download: spec => stream({ ...spec, endless: true }),
+    upload,
     abortAll() {
       closed = true;
       for (const scope of inFlight) scope.abort(new AppError('shutting-down'));
@@ -149,7 +205,7 @@ function openStream<Request, Response>(
   client: Client,
   spec: CallSpec<Request, Response>,
   scope: CallScope,
-  demand: Demand,
+  interceptors: Interceptor[] = [],
 ): ClientReadableStream<Response> {
   const { path, requestSerialize, responseDeserialize } = spec.method;
   const call = client.makeServerStreamRequest(
@@ -158,12 +214,80 @@ function openStream<Request, Response>(
     responseDeserialize,
     spec.request,
     metadataOf(spec),
-    { deadline: scope.deadline, interceptors: [demand.interceptor] },
+    { deadline: scope.deadline, interceptors },
   );
   // Whoever iterates sees the error. One that comes after the iteration (our own cancel) would end the process.
   call.on('error', () => undefined);
   scope.cancelBy(() => call.cancel());
   return call;
+}
+
+/** `refuse` is called when the agent ends the call before we do, whatever we are waiting for then. */
+async function sendAll<Request, Response>(
+  client: Client,
+  spec: Omit<CallSpec<Request, Response>, 'request'> & Transfer,
+  source: AsyncIterator<Request>,
+  scope: CallScope,
+  refuse: (error: unknown) => void,
+): Promise<Response> {
+  const { path, requestSerialize, responseDeserialize } = spec.method;
+  const { promise: answer, settle } = pending<Response>();
+  let isOver = false;
+  const call = client.makeClientStreamRequest(
+    path,
+    requestSerialize,
+    responseDeserialize,
+    metadataOf(spec),
+    { deadline: Infinity },
+    (error, response) => {
+      if (response !== undefined) settle(response);
+      else if (!isOver) refuse(error ?? new AppError('agent-failed'));
+    },
+  );
+  // Told by the callback; without a listener it would end the process.
+  call.on('error', () => undefined);
+  try {
+    for (;;) {
+      const next = await scope.whileOpen(source.next());
+      if (next.done) break;
+      await scope.whileOpen(taken(call, next.value), spec.idleMs);
+    }
+    call.end();
+    return await scope.whileOpen(answer, spec.idleMs);
+  } finally {
+    isOver = true;
+    call.cancel();
+  }
+}
+
+/** Resolves when the connection has taken the message; never, when the call is over. */
+function taken<Request>(call: ClientWritableStream<Request>, message: Request): Promise<void> {
+  return new Promise(resolve => {
+    call.write(message, (error: Error | null | undefined) => {
+      if (!error) resolve();
+    });
+  });
+}
+
+function pending<T>(): { promise: Promise<T>; settle: (value: T) => void } {
+  let settle: (value: T) => void = () => undefined;
+  const promise = new Promise<T>(resolve => {
+    settle = resolve;
+  });
+  return { promise, settle };
+}
+
+async function* withoutPauses<T>(
+  incoming: AsyncIterable<T>,
+  scope: CallScope,
+  idleMs: number,
+): AsyncGenerator<T, void> {
+  const iterator = incoming[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await scope.whileOpen(iterator.next(), idleMs);
+    if (next.done) return;
+    yield next.value;
+  }
 }
 
 type Sender = Pick<CallSpec<unknown, unknown>, 'agent' | 'options' | 'metadata'>;

@@ -1,11 +1,14 @@
 import type {
   AgentInfo,
+  FileFacts,
   HealthStatus,
   HelloResponse,
+  OpenedFile,
   ServerStates,
   StreamEventsRequest,
   EventBatch,
   SystemMetrics,
+  UploadedFile,
   WorkKey,
   WorkRequest,
   WorkStatus,
@@ -29,6 +32,59 @@ export interface CallOptions {
   signal?: AbortSignal;
   /** Travels as metadata and reaches the agent's log. */
   requestId?: string;
+}
+
+/** Something in a server's folder. */
+export interface FileTarget {
+  serverId: string;
+  /** Relative to the server's folder, tidied; empty = the folder itself. */
+  path: string;
+  /** The folder of the host that holds those of the servers; only agents of version 1 need to be told. */
+  workDir: string | null;
+}
+
+export interface ByteRange {
+  /** Negative: so many bytes before the end. */
+  offset: number;
+  /** 0 = to the end. */
+  length: number;
+}
+
+export interface Download {
+  opened: OpenedFile;
+  /** Exactly `opened.length` bytes, or it throws. Iterate it, or call `return()`: the call is open until then. */
+  content: Required<Pick<AsyncIterableIterator<Uint8Array>, 'next' | 'return'>> & AsyncIterable<Uint8Array>;
+}
+
+export interface UploadRules {
+  /** What must be there; else `precondition-failed`. */
+  expected: 'anything' | 'nothing' | { etag: string };
+  createFolders: boolean;
+}
+
+/**
+ * Users' files. Rejects with `file-not-found`, `invalid-path`, `not-installed`, and like every call. Bytes move at the
+ * pace of the slower side, for as long as they move; `deadlineMs` counts for calls that move none. An agent of version 1
+ * takes and gives files of up to 8 MiB in one piece, and all but listing, reading and writing is `agent-unsupported`.
+ */
+export interface AgentFiles {
+  /** By name; `folder-too-large` above 10,000 entries. */
+  list(agent: AgentAddress, folder: FileTarget, options?: CallOptions): Promise<FileFacts[]>;
+  download(agent: AgentAddress, file: FileTarget, range: ByteRange, options?: CallOptions): Promise<Download>;
+  /** The file is the new one in one step, or what it was. `content` is closed in any case. */
+  upload(
+    agent: AgentAddress,
+    file: FileTarget,
+    rules: UploadRules,
+    content: AsyncIterable<Uint8Array>,
+    options?: CallOptions,
+  ): Promise<UploadedFile>;
+  /** A folder with all that is in it. */
+  remove(agent: AgentAddress, file: FileTarget, options?: CallOptions): Promise<void>;
+  /** With those above it. */
+  makeFolder(agent: AgentAddress, folder: FileTarget, options?: CallOptions): Promise<FileFacts>;
+  /** Never over something else: `file-exists`. */
+  rename(agent: AgentAddress, file: FileTarget, to: string, options?: CallOptions): Promise<FileFacts>;
 }
 
 /**
@@ -63,6 +119,8 @@ export interface AgentGateway {
     request: StreamEventsRequest,
     options?: CallOptions,
   ): AsyncIterable<EventBatch>;
+
+  readonly files: AgentFiles;
 
   /** Forgets the channel of an agent whose row changed or went. */
   forget(agentId: string): void;

@@ -3,7 +3,8 @@ import { AgentServiceService, type WorkKey } from '#proto/gen/agent.js';
 import { AppError } from '#src/domain/errors.js';
 import { createCalls } from './calls.js';
 import { createChannelPool } from './channelPool.js';
-import type { AgentGateway } from './gateway.js';
+import { createAgentFiles } from './files.js';
+import type { AgentGateway, AgentAddress, CallOptions } from './gateway.js';
 
 export interface GrpcGatewayDeps {
   logger: Logger;
@@ -31,10 +32,12 @@ export function createGrpcGateway({
   const pool = createChannelPool({ logger, maxChannels });
   const calls = createCalls({ pool, defaultDeadlineMs });
   const rpc = AgentServiceService;
+  const hello = (agent: AgentAddress, options: CallOptions = {}) =>
+    calls.unary({ agent, method: rpc.hello, request: { controlPlaneVersion: version }, options });
+  const { forget: forgetFiles, ...files } = createAgentFiles(calls, hello);
 
   return {
-    hello: (agent, options = {}) =>
-      calls.unary({ agent, method: rpc.hello, request: { controlPlaneVersion: version }, options }),
+    hello,
     async ping(agent, options = {}) {
       const startedAt = performance.now();
       await calls.unary({ agent, method: rpc.ping, request: {}, options });
@@ -72,7 +75,12 @@ export function createGrpcGateway({
     streamEvents: (agent, request, options = {}) =>
       calls.stream({ agent, method: rpc.streamEvents, request, options, endless: true }),
 
-    forget: agentId => pool.forget(agentId),
+    files,
+
+    forget(agentId) {
+      pool.forget(agentId);
+      forgetFiles(agentId);
+    },
     close() {
       calls.abortAll();
       pool.close();

@@ -39,9 +39,10 @@ export const ERRORS = {
   'invalid-request': facts(400, 'The request is not valid', 'INVALID_ARGUMENT'),
   'invalid-json': facts(400, 'The body is not valid JSON', 'INVALID_ARGUMENT'),
   'body-too-large': facts(413, 'The body is too large', 'RESOURCE_EXHAUSTED'),
-  'unsupported-media-type': facts(415, 'The body must be application/json', 'INVALID_ARGUMENT'),
+  'unsupported-media-type': facts(415, 'The body has a type that is not taken here', 'INVALID_ARGUMENT'),
   'method-not-allowed': facts(405, 'That method is not allowed here', 'UNIMPLEMENTED'),
   'route-not-found': facts(404, 'There is no such route', 'NOT_FOUND'),
+  'request-timeout': facts(408, 'The request did not arrive in time', 'DEADLINE_EXCEEDED', true),
   'rate-limited': facts(429, 'Too many requests', 'RESOURCE_EXHAUSTED', true),
   'idempotency-key-reused': facts(422, 'This Idempotency-Key belongs to another request', 'ABORTED'),
 
@@ -131,6 +132,11 @@ export const ERRORS = {
   'agent-failed': facts(502, 'The agent failed', 'INTERNAL', true),
   'invalid-path': facts(400, 'The path leaves the server’s folder', 'INVALID_ARGUMENT'),
   'file-not-found': facts(404, 'There is no such file', 'NOT_FOUND'),
+  'file-exists': facts(409, 'Something has that name already', 'ALREADY_EXISTS'),
+  'folder-too-large': facts(422, 'The folder has too many entries to be listed', 'RESOURCE_EXHAUSTED'),
+  'precondition-failed': facts(412, 'The file is not the one that was expected', 'FAILED_PRECONDITION'),
+  'range-not-satisfiable': facts(416, 'The file ends before that range', 'INVALID_ARGUMENT'),
+  'too-many-transfers': facts(429, 'Too many files are being moved', 'RESOURCE_EXHAUSTED', true),
 
   // Us
   'database-unavailable': facts(503, 'The database does not answer', 'UNAVAILABLE', true),

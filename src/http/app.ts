@@ -4,10 +4,12 @@ import { Router } from '@koa/router';
 import Koa from 'koa';
 import helmet from 'koa-helmet';
 import { deriveSecretKey, openSecret, sealSecret } from '#src/security/secretBox.js';
+import { watchArrival } from './arrival.js';
 import { createAuthenticate } from './authenticate.js';
 import { createLoginLimits } from './auth/loginLimits.js';
 import type { ApiContext, ApiState } from './context.js';
 import type { Api, ApiDeps } from './deps.js';
+import { createTransfers } from './files/transfers.js';
 import { accessLog } from './middleware/accessLog.js';
 import { fallback } from './middleware/fallback.js';
 import { problems } from './middleware/problems.js';
@@ -48,6 +50,7 @@ function createApi(deps: ApiDeps): Api {
     ...deps,
     authenticate: createAuthenticate({ jwtSecret: auth.jwtSecret, identities: deps.identities, userLimiter }),
     loginLimits: createLoginLimits(limits, deps.createLimiter),
+    transfers: createTransfers(),
     accessChanged(userId) {
       deps.identities.forgetUser(userId);
       deps.bus?.publish('access-changed', { user_id: userId });
@@ -95,8 +98,21 @@ function crossOrigin(origins: readonly string[]): Koa.Middleware {
       return origins.includes(origin) ? origin : '';
     },
     allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
-    allowHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-Request-Id', 'If-Match'],
+    allowHeaders: [
+      'Authorization',
+      'Content-Type',
+      'Idempotency-Key',
+      'If-Match',
+      'If-None-Match',
+      'If-Range',
+      'Range',
+      'X-Request-Id',
+    ],
     exposeHeaders: [
+      'Accept-Ranges',
+      'Content-Disposition',
+      'Content-Range',
+      'ETag',
       'Link',
       'Location',
       'RateLimit-Limit',
@@ -114,7 +130,7 @@ function crossOrigin(origins: readonly string[]): Koa.Middleware {
 export interface HttpLimits {
   /** For all headers to arrive. */
   headersTimeoutMs: number;
-  /** For the whole request to arrive. */
+  /** For the whole request to arrive; a body that is read as it arrives keeps its own time. */
   requestTimeoutMs: number;
   /** Between two requests of a connection. Longer than the idle time-outs of usual load balancers. */
   keepAliveTimeoutMs: number;
@@ -139,12 +155,15 @@ export function createHttpServer(app: ApiApp, limits: Partial<HttpLimits> = {}):
   const server = createServer(
     {
       headersTimeout: headersTimeoutMs,
-      requestTimeout: requestTimeoutMs,
+      requestTimeout: 0,
       keepAliveTimeout: keepAliveTimeoutMs,
       connectionsCheckingInterval: Math.min(5_000, headersTimeoutMs),
       maxHeaderSize: 16 * 1024,
     },
-    (request, response) => void handle(request, response),
+    (request, response) => {
+      watchArrival(request, response, requestTimeoutMs);
+      void handle(request, response);
+    },
   );
   server.maxHeadersCount = 100;
   server.maxConnections = maxConnections;

@@ -12,6 +12,7 @@ import type { PasswordCost } from '#src/security/password.js';
 import type { Authenticate } from './authenticate.js';
 import type { LoginLimits } from './auth/loginLimits.js';
 import type { CreateRateLimiter } from './rateLimiter.js';
+import type { Transfers } from './files/transfers.js';
 
 /** All that the API stands on. Made in a composition root; nothing here is read from the environment. */
 export interface ApiDeps {
@@ -39,6 +40,7 @@ export interface Api extends ApiDeps {
   /** The OpenAPI document, as text. */
   openApi: string;
   loginLimits: LoginLimits;
+  transfers: Transfers;
   /** After every commit that takes something from a user: sessions, role, account, name. */
   accessChanged: (userId: string) => void;
   /** Unseals what a row keeps sealed: `agents.token`, `totp_factors.secret`. */

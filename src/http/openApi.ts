@@ -18,6 +18,7 @@ const TAGS = {
   audit: 'Who did what',
   agents: 'The hosts that run servers',
   servers: 'Minecraft servers, and what can be done with them',
+  files: 'What is in the folder of a server, as its agent has it; paths are relative to that folder',
   operations: 'What was asked for: each is acknowledged once and ends in exactly one recorded way',
   system: 'Probes, metrics and this description',
 };
@@ -88,7 +89,6 @@ export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
 }
 
 function describeRoute(route: Route, schemas: Components) {
-  const body = route.body && toJsonSchema(route.body, 'input', schemas);
   return {
     operationId: route.operationId,
     tags: [route.tag],
@@ -100,10 +100,11 @@ function describeRoute(route: Route, schemas: Components) {
     parameters: [
       ...parametersOf(route.params, 'path', schemas),
       ...parametersOf(route.query, 'query', schemas),
+      ...parametersOf(route.headers, 'header', schemas),
       ...(route.idempotent ? [IDEMPOTENCY_KEY] : []),
     ],
-    ...(body && {
-      requestBody: { required: needsBody(route), content: { 'application/json': { schema: body } } },
+    ...(route.body && {
+      requestBody: { required: route.body.required, content: bodyContent(route.body.content, schemas) },
     }),
     responses: { ...successOf(route, schemas), ...failuresOf(route) },
   };
@@ -114,9 +115,14 @@ function securityOf({ rule }: Route): Record<string, never[]>[] {
   return rule === 'agent' ? [{ agentToken: [] }] : [{ bearer: [] }];
 }
 
-/** An empty body is read as `{}`. */
-function needsBody({ body }: Route): boolean {
-  return body?.validate({}).error !== undefined;
+/** Bytes of no further structure have the empty schema: OpenAPI 3.1, Considerations for File Uploads. */
+function bodyContent(content: Readonly<Record<string, Joi.Schema | null>>, schemas: Components) {
+  return Object.fromEntries(
+    Object.entries(content).map(([type, schema]) => [
+      type,
+      schema ? { schema: toJsonSchema(schema, 'input', schemas) } : {},
+    ]),
+  );
 }
 
 const IDEMPOTENCY_KEY = {
@@ -126,7 +132,11 @@ const IDEMPOTENCY_KEY = {
   schema: { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
 };
 
-function parametersOf(schema: Joi.Schema | undefined, place: 'path' | 'query', schemas: Components) {
+function parametersOf(
+  schema: Joi.Schema | undefined,
+  place: 'path' | 'query' | 'header',
+  schemas: Components,
+) {
   if (!schema) return [];
   const { properties, required } = toJsonSchema(schema, 'input', schemas);
   const names: unknown[] = Array.isArray(required) ? required : [];
@@ -150,16 +160,18 @@ function successOf({ success }: Route, schemas: Components) {
     : success.contentType
       ? { [contentType]: { schema: { type: 'string' } } }
       : undefined;
-  const answer = (description: string) => ({
+  const other = success.otherContentType?.split(';', 1)[0];
+  const all = { ...content, ...(other !== undefined && { [other]: { schema: { type: 'string' } } }) };
+  const answer = (status: string, description: string) => ({
     description,
     ...(success.headers && { headers: describeHeaders(success.headers) }),
-    ...(content && { content }),
+    ...(content && status !== '304' && { content: all }),
   });
   const statuses = {
     [success.status]: success.description ?? STATUS_TEXT[success.status],
     ...success.otherStatuses,
   };
-  return Object.fromEntries(Object.entries(statuses).map(([status, text]) => [status, answer(text)]));
+  return Object.fromEntries(Object.entries(statuses).map(([status, text]) => [status, answer(status, text)]));
 }
 
 const STATUS_TEXT = {

@@ -1,10 +1,13 @@
+import { Readable } from 'node:stream';
 import Joi, { type ObjectSchema, type Schema } from 'joi';
 import { AppError, type ErrorCode } from '#src/domain/errors.js';
 import type { ScopeNeed } from '#src/domain/scopes.js';
 import type { Logger } from '#src/observability/logger.js';
+import { jsonBody, NOTHING, type Body } from './bodies.js';
 import { BASE, type ApiContext } from './context.js';
 import type { Api } from './deps.js';
-import { readBody } from './middleware/body.js';
+import { isObject } from './jsonSchema.js';
+import { parse } from './parse.js';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
@@ -22,9 +25,11 @@ export interface Gate<Admission> {
 }
 
 /** What a handler sees of a request: parsed input and no transport. */
-export interface RouteRequest<P, Q, B> {
+export interface RouteRequest<P, Q, B, H = unknown> {
   params: P;
   query: Q;
+  /** Those that the route names. */
+  headers: H;
   body: B;
   requestId: string;
   /** Only where the route declares `idempotent`. */
@@ -39,6 +44,7 @@ export interface RouteRequest<P, Q, B> {
 }
 
 export interface Reply<R> {
+  /** A stream of bytes is sent at the client's pace, and destroyed when the client goes or stops taking. */
   body: R;
   headers?: Record<string, string>;
   /** Where it differs from the route's own; one of its `otherStatuses`. */
@@ -51,6 +57,8 @@ interface Success {
   /** Absent for 204 and for what is not JSON. */
   schema?: Schema;
   contentType?: string;
+  /** What it may be instead, said by the reply's own Content-Type; without a schema. */
+  otherContentType?: string;
   /** Header → what it says. */
   headers?: Record<string, string>;
   /** Answers of the same shape under another status: a probe that says no. */
@@ -74,12 +82,15 @@ interface RouteDocs {
   idempotent?: boolean;
 }
 
-interface RouteSpec<P, Q, B, R, A> extends RouteDocs {
+interface RouteSpec<P, Q, B, H, R, A> extends RouteDocs {
   auth: Gate<A>;
   params?: ObjectSchema<P>;
   query?: ObjectSchema<Q>;
-  body?: ObjectSchema<B>;
-  handler(request: RouteRequest<P, Q, B> & A, api: Api): Promise<Reply<R>> | Reply<R>;
+  /** Its keys are the names of the headers; all others pass by. */
+  headers?: ObjectSchema<H>;
+  /** A schema takes JSON. */
+  body?: ObjectSchema<B> | Body<B>;
+  handler(request: RouteRequest<P, Q, B, H> & A, api: Api): Promise<Reply<R>> | Reply<R>;
 }
 
 /** A route as the router and the docs use it: what was typed about it has been closed over. */
@@ -89,28 +100,32 @@ export interface Route extends Required<Omit<RouteDocs, 'outsideBase' | 'descrip
   scope: Gate<unknown>['scope'];
   params: Schema | undefined;
   query: Schema | undefined;
-  body: Schema | undefined;
+  headers: Schema | undefined;
+  body: Omit<Body<unknown>, 'read'> | undefined;
   serve(ctx: ApiContext, api: Api): Promise<void>;
 }
 
-/** Where a route names no schema: takes `{}` alone. Typed so that the handler sees an unknown there. */
-const NOTHING = Joi.object<never>().pattern(Joi.string(), Joi.forbidden());
+/** For a client to take the next bytes of an answer that is a stream. */
+const STALLED_MS = 60_000;
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
 
 /**
  * One route: gate → params → query → body → handler → answer. The same joi schemas parse the input (once), document it
  * and check the answer. Unknown keys are refused everywhere.
  */
-export function defineRoute<P, Q, B, R, A>(spec: RouteSpec<P, Q, B, R, A>): Route {
-  const { auth, params, query, body, success } = spec;
+export function defineRoute<P, Q, B, H, R, A>(spec: RouteSpec<P, Q, B, H, R, A>): Route {
+  const { auth, params, query, headers, success } = spec;
+  const headerNames = headers ? keysOf(headers) : [];
   const takesBody = spec.method === 'POST' || spec.method === 'PUT';
+  const body: Body<B> = Joi.isSchema(spec.body) || !spec.body ? jsonBody(spec.body ?? NOTHING) : spec.body;
 
   async function serve(ctx: ApiContext, api: Api): Promise<void> {
     const admission = await auth.admit(ctx, api);
-    const request: RouteRequest<P, Q, B> = {
+    const request: RouteRequest<P, Q, B, H> = {
       params: parse(params ?? NOTHING, ctx.params, 'params'),
       query: parse(query ?? NOTHING, ctx.query, 'query'),
-      body: parse(body ?? NOTHING, takesBody ? await readBody(ctx) : {}, 'body'),
+      headers: parse(headers ?? NOTHING, headersOf(ctx, headerNames), 'headers'),
+      body: takesBody ? await body.read(ctx) : parse(NOTHING, {}, 'body'),
       idempotencyKey: spec.idempotent ? readIdempotencyKey(ctx) : undefined,
       requestId: ctx.state.requestId,
       url: { path: ctx.path, query: new URLSearchParams(ctx.querystring) },
@@ -133,36 +148,42 @@ export function defineRoute<P, Q, B, R, A>(spec: RouteSpec<P, Q, B, R, A>): Rout
     description: spec.description,
     success,
     errors: [
-      ...new Set([...auth.errors, ...inputErrors(takesBody, spec.idempotent), ...(spec.errors ?? [])]),
+      ...new Set([
+        ...auth.errors,
+        ...inputErrors(takesBody ? body.errors : [], spec.idempotent),
+        ...(spec.errors ?? []),
+      ]),
     ],
     idempotent: spec.idempotent ?? false,
     rule: auth.rule,
     scope: auth.scope,
     params,
     query,
-    body,
+    headers,
+    body: spec.body && body,
     serve,
   };
 }
 
-function inputErrors(takesBody: boolean, idempotent = false): ErrorCode[] {
+function inputErrors(bodyErrors: readonly ErrorCode[], idempotent = false): ErrorCode[] {
   return [
     'invalid-request',
-    ...(takesBody ? (['invalid-json', 'body-too-large', 'unsupported-media-type'] as const) : []),
+    ...bodyErrors,
     ...(idempotent ? (['idempotency-key-reused'] as const) : []),
     'database-unavailable',
     'internal',
   ];
 }
 
-function parse<T>(schema: ObjectSchema<T>, input: unknown, where: 'params' | 'query' | 'body'): T {
-  const parsed = schema.validate(input ?? {}, { abortEarly: false, errors: { wrap: { label: false } } });
-  if (!parsed.error) return parsed.value;
-  const errors = parsed.error.details.map(({ path, message }) => ({
-    path: [where, ...path].join('.'),
-    message,
-  }));
-  throw new AppError('invalid-request', { detail: errors[0]?.message ?? parsed.error.message, errors });
+function keysOf(schema: Schema): string[] {
+  const described: Record<string, unknown> = { ...schema.describe() };
+  return isObject(described['keys']) ? Object.keys(described['keys']) : [];
+}
+
+/** Those that are there. */
+function headersOf(ctx: ApiContext, names: readonly string[]): Record<string, string> {
+  const given = names.map((name): [string, string] => [name, ctx.get(name)]);
+  return Object.fromEntries(given.filter(([, value]) => value !== ''));
 }
 
 function readIdempotencyKey(ctx: ApiContext): string | undefined {
@@ -189,11 +210,12 @@ function send(ctx: ApiContext, success: Success, { body, headers, status }: Repl
   if (success.contentType !== undefined) ctx.set('Content-Type', success.contentType);
   if (headers) ctx.set(headers);
   ctx.status = status ?? success.status;
-  if (ctx.status !== 204) ctx.body = body;
+  if (ctx.status !== 204) ctx.body = ctx.status === 304 ? null : body;
+  if (body instanceof Readable) ctx.res.setTimeout(STALLED_MS, () => ctx.res.destroy());
 }
 
 /** An answer that its own documentation does not know is a bug of ours, found here before a client finds it. */
-function assertDocumented(success: Success, { body, status }: Reply<unknown>): void {
+function assertDocumented(success: Success, { body, status, headers }: Reply<unknown>): void {
   if (
     status !== undefined &&
     status !== success.status &&
@@ -201,7 +223,11 @@ function assertDocumented(success: Success, { body, status }: Reply<unknown>): v
   ) {
     throw new AppError('internal', { cause: new Error(`${status} is not a documented status`) });
   }
-  if (!success.schema) return;
+  if (!success.schema || status === 304 || isOtherType(success, headers)) return;
   const { error } = success.schema.validate(body, { convert: false, abortEarly: false });
   if (error) throw new AppError('internal', { cause: error });
+}
+
+function isOtherType({ otherContentType }: Success, headers: Reply<unknown>['headers']): boolean {
+  return otherContentType !== undefined && headers?.['Content-Type'] === otherContentType;
 }

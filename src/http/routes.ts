@@ -2,6 +2,7 @@ import { agentRoutes } from './agents/routes.js';
 import { leaseRoutes } from './agents/lease.js';
 import { auditRoutes } from './audit/routes.js';
 import { authRoutes } from './auth/routes.js';
+import { fileRoutes } from './files/routes.js';
 import { operationRoutes } from './operations/routes.js';
 import type { Route } from './route.js';
 import { serverRoutes } from './servers/routes.js';
@@ -16,6 +17,7 @@ export const ROUTES: readonly Route[] = [
   ...agentRoutes,
   ...leaseRoutes,
   ...serverRoutes,
+  ...fileRoutes,
   ...operationRoutes,
   ...systemRoutes,
 ];

@@ -4,6 +4,7 @@ import { consoleDelivery } from './consoleDelivery.js';
 import { consoleFlood } from './consoleFlood.js';
 import { consoleFollowed } from './consoleFollowed.js';
 import { consoleStorage } from './consoleStorage.js';
+import { files } from './files.js';
 import { firstActivity } from './firstActivity.js';
 import { footprint } from './footprint.js';
 import { describeLoad, describeMachine } from './lib/machine.js';
@@ -23,6 +24,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   consoleDelivery,
   consoleFlood,
   consoleFollowed,
+  files,
 ];
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));

@@ -7,6 +7,7 @@ import { createGrpcGateway } from '#src/agents/grpcGateway.js';
 import { rejectionCode } from '#test/harness/rejection.js';
 import { waitFor } from '#test/harness/waitFor.js';
 import { describeAgentEvents } from './agentEvents.js';
+import { describeAgentFiles } from './agentFiles.js';
 import { AgentDriver, DELETE, isTerminal, KILL, keyOf, stopWork, type ContractAgent } from './agentDriver.js';
 
 /**
@@ -43,6 +44,7 @@ export function describeAgentContract(name: string, makeAgent: () => Promise<Con
     describeProcess(() => driver);
     describeCommands(() => driver);
     describeAgentEvents(() => driver);
+    describeAgentFiles(() => driver);
   });
 }
 

@@ -14,6 +14,15 @@ export const FAKE_METHODS = [
   'cancelWork',
   'sendCommand',
   'streamEvents',
+  'listFolder',
+  'downloadFile',
+  'uploadFile',
+  'deleteFile',
+  'makeFolder',
+  'renameFile',
+  'readFile',
+  'writeFile',
+  'listFiles',
 ] as const;
 export type FakeMethod = (typeof FAKE_METHODS)[number];
 

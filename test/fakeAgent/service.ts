@@ -1,17 +1,28 @@
-import type { handleServerStreamingCall, handleUnaryCall, Metadata, StatusObject } from '@grpc/grpc-js';
+import type {
+  handleClientStreamingCall,
+  handleServerStreamingCall,
+  handleUnaryCall,
+  Metadata,
+  StatusObject,
+} from '@grpc/grpc-js';
 import {
   ProcessState,
   type AgentServiceServer,
   type CommandRequest,
   type CommandResponse,
+  type DownloadChunk,
+  type DownloadFileRequest,
   type EventBatch,
   type HelloResponse,
   type StreamEventsRequest,
+  type UploadedFile,
+  type UploadPart,
   type WorkKey,
   type WorkStatus,
 } from '#proto/gen/agent.js';
 import type { EventLog } from './eventLog.js';
 import { Fault, lostReply } from './fault.js';
+import type { FakeFiles } from './files.js';
 import type { Ledger } from './ledger.js';
 import type { FakeMethod, Script } from './script.js';
 import type { FakeServers } from './servers.js';
@@ -32,6 +43,9 @@ export interface FakeServiceDeps {
   servers: FakeServers;
   ledger: Ledger;
   log: EventLog;
+  files: FakeFiles;
+  /** Announced in Hello. */
+  capabilities: readonly string[];
   identity: Pick<HelloResponse, 'agentId' | 'bootId' | 'incarnation'>;
 }
 
@@ -41,7 +55,7 @@ type Implemented = Pick<AgentServiceServer, FakeMethod>;
 export class FakeService {
   /** The latest thousand. */
   readonly calls: RecordedCall[] = [];
-  readonly openStreams = { watchWork: 0, streamEvents: 0 };
+  readonly openStreams = { watchWork: 0, streamEvents: 0, downloadFile: 0 };
   /** Answers to commands by `(op_id, step)`: the same pair again is answered, not repeated. */
   readonly #answered = new Map<string, CommandResponse>();
 
@@ -88,13 +102,27 @@ export class FakeService {
     sendCommand: this.#unary('sendCommand', (request, metadata) => this.#command(request, metadata)),
     watchWork: this.#watch(),
     streamEvents: this.#events(),
+    listFolder: this.#unary('listFolder', folder => ({ entries: this.deps.files.list(folder) })),
+    downloadFile: this.#download(),
+    uploadFile: this.#upload(),
+    deleteFile: this.#unary('deleteFile', file => {
+      this.deps.files.remove(file);
+      return {};
+    }),
+    makeFolder: this.#unary('makeFolder', file => this.deps.files.makeFolder(file)),
+    renameFile: this.#unary('renameFile', request => this.deps.files.rename(request)),
+    readFile: this.#unary('readFile', ({ path }) => this.deps.files.readWhole(path)),
+    writeFile: this.#unary('writeFile', ({ path, content, createDirs }) =>
+      this.deps.files.writeWhole(path, content, createDirs),
+    ),
+    listFiles: this.#unary('listFiles', ({ path }) => ({ files: this.deps.files.listWhole(path) })),
   };
 
   #hello(): HelloResponse {
     return {
       ...this.deps.identity,
       version: '2.0.0-fake',
-      capabilities: ['work', 'dedup', 'adopt', 'events', 'provision'],
+      capabilities: [...this.deps.capabilities],
       javaRuntimes: [{ path: '/opt/java/bin/java', major: 21, version: '21.0.1' }],
       os: 'linux',
       cpuCores: 4,
@@ -159,6 +187,36 @@ export class FakeService {
     });
   }
 
+  #download(): Implemented['downloadFile'] {
+    return this.#stream<DownloadFileRequest, DownloadChunk>('downloadFile', (request, call) => {
+      const chunks = this.deps.files.download(request);
+      const pump = () => {
+        for (let chunk = chunks.shift(); chunk; chunk = chunks.shift()) {
+          if (!call.write(chunk)) return void call.once('drain', pump);
+        }
+        call.end();
+      };
+      pump();
+      return undefined;
+    });
+  }
+
+  #upload(): handleClientStreamingCall<UploadPart, UploadedFile> {
+    return (call, callback) => {
+      this.#record('uploadFile', call.metadata);
+      if (this.deps.script.takes('hang', 'uploadFile')) return;
+      const receive = async (): Promise<UploadedFile> => {
+        this.#admit('uploadFile', call.metadata);
+        return this.deps.files.upload(call);
+      };
+      call.on('error', () => undefined);
+      receive().then(
+        response => callback(null, response),
+        (error: unknown) => callback(statusOf(error)),
+      );
+    };
+  }
+
   #unary<Request, Response>(
     method: FakeMethod,
     answer: (request: Request, metadata: Metadata) => Response,
@@ -180,7 +238,7 @@ export class FakeService {
 
   /** `open` begins to write and answers what to do when the caller goes away. */
   #stream<Request, Response>(
-    method: 'watchWork' | 'streamEvents',
+    method: keyof FakeService['openStreams'],
     open: (
       request: Request,
       call: Parameters<handleServerStreamingCall<Request, Response>>[0],

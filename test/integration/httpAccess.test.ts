@@ -22,10 +22,13 @@ describe('who may do what', function () {
   let agentId: string;
   const people = new Map<Who, ApiUser>();
   const membership = new Map<Who, Permission[]>([
-    ['viewer', ['console.read', 'console.write', 'power', 'settings', 'members']],
+    [
+      'viewer',
+      ['console.read', 'console.write', 'power', 'settings', 'files.read', 'files.write', 'members'],
+    ],
     ['player', []],
-    ['reader', ['console.read']],
-    ['operator', ['console.read', 'console.write', 'power', 'settings']],
+    ['reader', ['console.read', 'files.read']],
+    ['operator', ['console.read', 'console.write', 'power', 'settings', 'files.read', 'files.write']],
   ]);
 
   before(async () => {
@@ -66,6 +69,8 @@ describe('who may do what', function () {
     ['server:power', [401, 404, 403, 403, 403, 'in', 'in', 'in']],
     ['server:settings', [401, 404, 403, 403, 403, 'in', 'in', 'in']],
     ['server:console.write', [401, 404, 403, 403, 403, 'in', 'in', 'in']],
+    ['server:files.read', [401, 404, 403, 403, 'in', 'in', 'in', 'in']],
+    ['server:files.write', [401, 404, 403, 403, 403, 'in', 'in', 'in']],
     ['server:own', [401, 404, 403, 403, 403, 403, 'in', 'in']],
     ['server:members', [401, 404, 403, 403, 403, 403, 'in', 'in']],
   ];
