@@ -7,7 +7,6 @@ import { AgentFeed } from './agentFeed.js';
 import { createEventSource, type EventChannel } from './eventSources.js';
 import type { Feed } from './feed.js';
 import type { Limiter } from './limiter.js';
-import { LiveFeed } from './liveFeed.js';
 import type { Outlet, Subscription } from './outlet.js';
 import { startPoll } from './poll.js';
 import { readHeads, type Heads } from './queries.js';
@@ -107,11 +106,8 @@ export function createFeeds(deps: FeedsDeps): Feeds {
 
   function make({ name, channel, user_id }: Wish): Feed {
     const past = eventChannelOf(channel, user_id);
-    if (past) {
-      return new EventRelay({ channel: past, source: createEventSource(db, name, past), limit, logger });
-    }
-    if (channel.kind === 'agents') return new AgentFeed(name, { db, logger });
-    return new LiveFeed(name, async () => []);
+    if (!past) return new AgentFeed(name, { db, logger });
+    return new EventRelay({ channel: past, source: createEventSource(db, name, past), limit, logger });
   }
 
   function dropIfIdle(key: string): void {
@@ -166,7 +162,7 @@ function notificationsKey(userId: string): string {
   return `user:${userId}:notifications`;
 }
 
-/** Null for a channel without a past. */
+/** Null for that of the agents, which has no past. */
 function eventChannelOf(channel: Channel, user_id: string): EventChannel | null {
   switch (channel.kind) {
     case 'operation':
