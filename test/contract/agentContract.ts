@@ -44,7 +44,7 @@ export function describeAgentContract(name: string, makeAgent: () => Promise<Con
     describeProcess(() => driver);
     describeCommands(() => driver);
     describeAgentEvents(() => driver);
-    describeAgentFiles(() => driver);
+    describe('files', () => describeAgentFiles(() => driver));
   });
 }
 
