@@ -25,8 +25,9 @@ export async function withWorkflowCode(options: WorkerOptions): Promise<WorkerOp
   return coverage.augmentWorkerOptionsWithBundle({ ...rest, workflowBundle: await bundle });
 }
 
-/** Leaves what the workflows of this process ran for the merged report. */
-async function writeWorkflowCoverage(): Promise<void> {
+/** Leaves what the workflows of this process ran for the merged report: a bundle of source maps, seconds on a busy machine. */
+async function writeWorkflowCoverage(this: Mocha.Context): Promise<void> {
+  this.timeout(60_000);
   if (!COVERAGE_DIR || !bundle) return;
   coverage.mergeIntoGlobalCoverage();
   await mkdir(COVERAGE_DIR, { recursive: true });
