@@ -261,7 +261,6 @@ describe('npm start, once it is up', function () {
       TEMPORAL_ADDRESS: runtime.temporal.address,
       PORT: new URL(runtime.api).port,
       FAILOVER_AFTER: '7m',
-      FAILOVER_POLICY_DEFAULT: 'never',
       AYMC_STOP_SERVERS_ON_EXIT: '0',
       EXTRA: 'kept',
     });

@@ -17,6 +17,7 @@ describe('agent ping watch', () => {
   let port: number;
   let server: Server | undefined;
   let watch: PingWatch;
+  const sockets: Socket[] = [];
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'aymc-ping-'));
@@ -28,6 +29,7 @@ describe('agent ping watch', () => {
   afterEach(async () => {
     server?.close();
     server = undefined;
+    sockets.splice(0).forEach(socket => socket.destroy());
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -40,7 +42,10 @@ describe('agent ping watch', () => {
     );
 
   async function listen(serve: (socket: Socket) => void, host = '127.0.0.1'): Promise<void> {
-    const listening = createServer(socket => serve(socket.on('error', () => undefined)));
+    const listening = createServer(socket => {
+      sockets.push(socket);
+      serve(socket.on('error', () => undefined));
+    });
     server = listening;
     await new Promise<void>(resolve => listening.listen(port, host, resolve));
   }

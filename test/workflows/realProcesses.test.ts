@@ -92,17 +92,17 @@ describe('the status of a server follows its real process', function () {
     expect(await copiesOf(agent.process, server)).to.have.length(1);
   });
 
-  for (const [signal, exit_code] of [
-    ['SIGTERM', 143],
-    ['SIGKILL', 137],
-  ] as const) {
-    it(`when its host sends ${signal}`, async () => {
-      process.kill((await stateAtAgent()).pid, signal);
-      expect((await until('error')).last_crash).to.include({ exit_code });
-      await until('running', BACK_WITHIN_MS);
-      expect(await copiesOf(agent.process, server)).to.have.length(1);
-    });
-  }
+  it('when somebody on its host tells it to leave, which is a wish', async () => {
+    process.kill((await stateAtAgent()).pid, 'SIGTERM');
+    expect(await until('stopped')).to.include({ desired_state: 'stopped' });
+  });
+
+  it('when it is killed on its host', async () => {
+    process.kill((await stateAtAgent()).pid, 'SIGKILL');
+    expect((await until('error')).last_crash).to.include({ exit_code: 137 });
+    await until('running', BACK_WITHIN_MS);
+    expect(await copiesOf(agent.process, server)).to.have.length(1);
+  });
 
   it('and never becomes two: a process that only its kernel lock tells of is not started beside', async () => {
     const [pid] = await copiesOf(agent.process, server);
