@@ -20,6 +20,7 @@ import { emptyTrash, Registry } from './server/registry.js';
 import { bootSeconds, CpuMeter } from './system.js';
 import { UserFiles } from './userFiles.js';
 import { AGENT_VERSION } from './version.js';
+import { addressRule } from './work/address.js';
 import { ArtifactCache } from './work/artifactCache.js';
 import { deleteServer } from './work/delete.js';
 import { killServer } from './work/kill.js';
@@ -88,7 +89,8 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   const { controlPlane } = config;
   const leases = new Leases(controlPlane !== undefined, log);
 
-  const cache = new ArtifactCache(paths.cache);
+  const refusesAddress = addressRule(config.allowPrivateUrls);
+  const cache = new ArtifactCache(paths.cache, refusesAddress);
   const perform: PerformStep = (work, context) => {
     switch (work.$case) {
       case 'provision':
@@ -143,6 +145,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       java,
       cpu: new CpuMeter(),
       files: new UserFiles(config.workDir),
+      refusesAddress,
     },
     config,
   );

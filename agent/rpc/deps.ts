@@ -7,6 +7,7 @@ import type { AgentPaths } from '../server/paths.js';
 import type { Registry } from '../server/registry.js';
 import type { CpuMeter } from '../system.js';
 import type { UserFiles } from '../userFiles.js';
+import type { RefusesAddress } from '../work/address.js';
 import type { Ledger } from '../work/ledger.js';
 import type { WorkRunner } from '../work/runner.js';
 import type { HandlerDeps } from './handlers.js';
@@ -30,4 +31,6 @@ export interface RpcDeps extends HandlerDeps {
   readonly java: JavaCatalogue;
   readonly cpu: CpuMeter;
   readonly files: UserFiles;
+  /** For the URLs that callers name. */
+  readonly refusesAddress: RefusesAddress;
 }

@@ -1,6 +1,8 @@
 import type Joi from 'joi';
-import { ERRORS, type ErrorCode } from '#src/domain/errors.js';
+import { AppError, ERRORS, type ErrorCode } from '#src/domain/errors.js';
+import { exampleOf } from './examples.js';
 import { isObject, toJsonSchema, type Components, type JsonSchema } from './jsonSchema.js';
+import { problemOf } from './middleware/problems.js';
 import type { Route } from './route.js';
 
 export interface OpenApiDocument {
@@ -50,7 +52,7 @@ export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const route of routes) {
     const path = route.path.replace(/:(\w+)/g, '{$1}');
-    (paths[path] ??= {})[route.method.toLowerCase()] = describeRoute(route, schemas);
+    (paths[path] ??= {})[route.method.toLowerCase()] = describeRoute(route, path, schemas);
   }
   return {
     openapi: '3.1.0',
@@ -78,7 +80,7 @@ export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
   };
 }
 
-function describeRoute(route: Route, schemas: Components) {
+function describeRoute(route: Route, path: string, schemas: Components) {
   const body = route.body && toJsonSchema(route.body, 'input', schemas);
   return {
     operationId: route.operationId,
@@ -93,9 +95,12 @@ function describeRoute(route: Route, schemas: Components) {
       ...(route.idempotent ? [IDEMPOTENCY_KEY] : []),
     ],
     ...(body && {
-      requestBody: { required: needsBody(route), content: { 'application/json': { schema: body } } },
+      requestBody: {
+        required: needsBody(route),
+        content: { 'application/json': { schema: body, example: exampleOf(body, schemas) } },
+      },
     }),
-    responses: { ...successOf(route, schemas), ...failuresOf(route) },
+    responses: { ...successOf(route, schemas), ...failuresOf(route, path) },
   };
 }
 
@@ -136,7 +141,7 @@ function successOf({ success }: Route, schemas: Components) {
   const [contentType = 'application/json'] = success.contentType?.split(';', 1) ?? [];
   const schema = success.schema && toJsonSchema(success.schema, 'output', schemas);
   const content = schema
-    ? { [contentType]: { schema } }
+    ? { [contentType]: { schema, example: exampleOf(schema, schemas) } }
     : success.contentType
       ? { [contentType]: { schema: { type: 'string' } } }
       : undefined;
@@ -177,7 +182,7 @@ function describeHeaders(headers: Record<string, string>) {
 }
 
 /** One answer a status, naming every code that it may carry. */
-function failuresOf({ errors, success }: Route) {
+function failuresOf({ errors, success }: Route, path: string) {
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of [...errors].sort()) {
     const { status } = ERRORS[code];
@@ -190,11 +195,22 @@ function failuresOf({ errors, success }: Route) {
       {
         description: codes.map(code => `\`${code}\`: ${ERRORS[code].title}`).join('; '),
         ...(FAILURE_HEADERS[status] && { headers: describeHeaders(FAILURE_HEADERS[status]) }),
-        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+        content: {
+          'application/problem+json': {
+            schema: { $ref: '#/components/schemas/Problem' },
+            examples: Object.fromEntries(codes.map(code => [code, { value: exampleProblem(code, path) }])),
+          },
+        },
       },
     ]),
   );
 }
+
+function exampleProblem(code: ErrorCode, path: string) {
+  return problemOf(new AppError(code), path, EXAMPLE_REQUEST_ID);
+}
+
+const EXAMPLE_REQUEST_ID = '7c9a1e52-3b0f-4f0e-9d53-2d1c5a7e4b60';
 
 const FAILURE_HEADERS: Record<number, Record<string, string>> = {
   401: { 'WWW-Authenticate': 'RFC 6750' },

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { expect } from 'chai';
@@ -65,7 +66,11 @@ describe('the routes and their description', () => {
       JSON.stringify(document).replaceAll('"#/components/', '"api#/components/'),
     );
     const seen = new Set<string>();
-    visitSchemas(anchored, (schema, where) => {
+    visitSchemas(anchored, (schema, where, holder) => {
+      if ('example' in holder) {
+        const validate = ajv.compile(schema);
+        expect(validate(holder['example']), `${where}: ${JSON.stringify(holder['example'])}`).to.equal(true);
+      }
       const text = JSON.stringify(schema);
       if (seen.has(text)) return;
       seen.add(text);
@@ -93,6 +98,29 @@ describe('the routes and their description', () => {
     }
   });
 
+  it('every JSON body, asked or answered, comes with an example, and every route with refusals that it may give', () => {
+    for (const { path, method, operation } of operations) {
+      const where = `${method} ${path}`;
+      const body = operation['requestBody'];
+      const answers = Object.entries(asRecord(operation['responses']));
+      const good = answers.filter(([status]) => Number(status) < 300).map(([, answer]) => answer);
+      for (const { content } of [body, ...good].filter(part => part !== undefined).map(asRecord)) {
+        const json = content === undefined ? undefined : asRecord(content)['application/json'];
+        if (json !== undefined && asRecord(asRecord(json)['schema'])['type'] !== 'string')
+          expect(asRecord(json), where).to.have.property('example').that.is.not.equal(undefined);
+      }
+      expect(errorCodesOf(operation), where).to.include('internal');
+      for (const code of errorCodesOf(operation)) expect(ERRORS, where).to.have.property(code);
+    }
+  });
+
+  it('the document is OpenAPI 3.1 for a validator of others', async () => {
+    const validator = new Validator();
+    const result = await validator.validate(asRecord(JSON.parse(openApiFile())));
+    expect(result.errors ?? []).to.deep.equal([]);
+    expect([result.valid, validator.version]).to.deep.equal([true, '3.1']);
+  });
+
   it('docs, table and routes know the same error codes', () => {
     const table = errorTable();
     for (const code of Object.keys(ERRORS)) expect(table).to.include(`| \`${code}\` |`);
@@ -108,17 +136,25 @@ describe('the routes and their description', () => {
   });
 });
 
+/** Those that the examples of its refusals are named after. */
+function errorCodesOf(operation: Record<string, unknown>): string[] {
+  return Object.values(asRecord(operation['responses'])).flatMap(answer => {
+    const problem = asRecord(asRecord(answer)['content'] ?? {})['application/problem+json'];
+    return problem === undefined ? [] : Object.keys(asRecord(asRecord(problem)['examples']));
+  });
+}
+
 /** Every schema of the document: those of components, bodies, parameters and answers. */
 function visitSchemas(
   node: unknown,
-  visit: (schema: Record<string, unknown>, where: string) => void,
+  visit: (schema: Record<string, unknown>, where: string, holder: Record<string, unknown>) => void,
   where = '#',
 ): void {
   if (typeof node !== 'object' || node === null) return;
   for (const [key, value] of Object.entries(node)) {
-    if (key === 'schema') visit(asRecord(value), `${where}/${key}`);
+    if (key === 'schema') visit(asRecord(value), `${where}/${key}`, asRecord(node));
     else if (key === 'schemas')
-      for (const [name, schema] of Object.entries(asRecord(value))) visit(asRecord(schema), name);
+      for (const [name, schema] of Object.entries(asRecord(value))) visit(asRecord(schema), name, {});
     else visitSchemas(value, visit, `${where}/${key}`);
   }
 }
