@@ -143,7 +143,7 @@ function successOf({ success }: Route, schemas: Components) {
   const content = schema
     ? { [contentType]: { schema, example: exampleOf(schema, schemas) } }
     : success.contentType
-      ? { [contentType]: { schema: { type: 'string' } } }
+      ? { [contentType]: { schema: { type: contentType === 'application/json' ? 'object' : 'string' } } }
       : undefined;
   const answer = (description: string) => ({
     description,

@@ -8,7 +8,7 @@ import { buildAgent, buildOperation, buildServer } from '#test/build.js';
 import { startFakeAgent } from '#test/fakeAgent.js';
 import { startTestApi, textAt, type ApiUser, type Send, type TestApi } from '#test/harness/api.js';
 import { findPathValues, type PathValues } from '#test/harness/apiPaths.js';
-import { runSchemathesis } from './schemathesis.js';
+import { runSchemathesis, type FuzzRun } from './schemathesis.js';
 
 /** Who may send requests: people of each role, nobody, and an agent with its own token. */
 export const CALLERS = ['admin', 'user', 'viewer', 'nobody', 'agent'] as const;
@@ -20,12 +20,7 @@ export interface FuzzedApi {
   close(): Promise<void>;
 }
 
-export interface FuzzEffort {
-  folder: string;
-  examples: number;
-  seed: number;
-  timeoutMs: number;
-}
+export type FuzzEffort = Omit<FuzzRun, 'workFolder' | 'url' | 'token' | 'document'>;
 
 /** Would end the session that the run lives on. */
 const ENDS_THE_CALLER = new Set(['logout']);

@@ -40,7 +40,8 @@ export interface FuzzRun {
   url: string;
   document: unknown;
   token: string | null;
-  /** Most requests that each phase makes up for an operation. */
+  phases: readonly ('examples' | 'coverage' | 'fuzzing')[];
+  /** Most requests that the fuzzing phase makes up for an operation. */
   examples: number;
   seed: number;
   timeoutMs: number;
@@ -69,7 +70,7 @@ export async function runSchemathesis(run: FuzzRun): Promise<string> {
   writeFileSync(config, configOf(run.token));
   const args = [
     ...['-m', 'schemathesis.cli', `--config-file=${config}`, 'run', document, `--url=${run.url}`],
-    ...[`--checks=${CHECKS.join(',')}`, '--phases=examples,coverage,fuzzing', '--workers=1'],
+    ...[`--checks=${CHECKS.join(',')}`, `--phases=${run.phases.join(',')}`, '--workers=1'],
     ...[`--max-examples=${run.examples}`, `--seed=${run.seed}`],
     ...[
       '--generation-database=none',

@@ -92,8 +92,9 @@ describe('agent with a lease', function () {
     return state;
   }
 
-  const playsOn = async (driver: AgentDriver, pid: number): Promise<void> =>
+  const playsOn = async (driver: AgentDriver, pid: number): Promise<void> => {
     expect(await stateOf(driver)).to.include({ state: ProcessState.RUNNING, pid });
+  };
 
   const untilEnded = (driver: AgentDriver): Promise<ServerState> =>
     waitFor(
