@@ -8,6 +8,7 @@ import { createRouter } from '#src/http/app.js';
 import { buildOpenApi } from '#src/http/openApi.js';
 import { ROUTES } from '#src/http/routes.js';
 import { errorTable, openApiFile } from '#processes/gen/apiDocs.js';
+import { apiTypes } from '#processes/gen/apiTypes.js';
 
 const document = buildOpenApi(ROUTES);
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
@@ -147,6 +148,7 @@ describe('the routes and their description', () => {
   it('the committed documents are what the code says', async () => {
     expect(await readFile('docs/generated/openapi.json', 'utf8')).to.equal(openApiFile());
     expect(await readFile('docs/generated/errors.md', 'utf8')).to.equal(errorTable());
+    expect(await readFile('docs/generated/api.d.ts', 'utf8')).to.equal(apiTypes(document));
   });
 });
 
