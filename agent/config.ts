@@ -18,6 +18,8 @@ export interface AgentConfig {
   readonly sampleIntervalMs: number;
   /** How often a console that can be asked is; 0 = never. */
   readonly tpsIntervalMs: number;
+  /** Whether a URL that a caller names may lead into private networks. */
+  readonly allowPrivateUrls: boolean;
   readonly logLevel: string;
   readonly javaHome: string | undefined;
   readonly path: string;
@@ -65,6 +67,11 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): AgentConfig {
     if (ms >= minMs && ms <= DURATION_MAX_MS) return ms;
     problems.push(`${name} must be a time such as 500ms, 10s or 1m, from ${minMs}ms to 1h`);
     return fallbackMs;
+  };
+  const flag = (name: string): boolean => {
+    const value = text(name)?.toLowerCase() ?? 'false';
+    if (!/^(1|0|true|false|yes|no)$/.test(value)) problems.push(`${name} must be true or false`);
+    return /^(1|true|yes)$/.test(value);
   };
   const fileAt = (name: string): Buffer | undefined => {
     const path = text(name);
@@ -118,6 +125,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): AgentConfig {
     maxServers: integer('AGENT_MAX_SERVERS', 0, 100_000),
     sampleIntervalMs: duration('AGENT_SAMPLE_INTERVAL', 10_000, 100),
     tpsIntervalMs: duration('AGENT_TPS_INTERVAL', 60_000, 0),
+    allowPrivateUrls: flag('ALLOW_PRIVATE_URLS'),
     logLevel,
     javaHome: text('JAVA_HOME'),
     path,

@@ -32,6 +32,7 @@ export const CODES = {
   'upstream-failed': status.UNAVAILABLE,
   'upstream-not-a-jar': status.DATA_LOSS,
   'artifact-too-large': status.RESOURCE_EXHAUSTED,
+  'private-address': status.INVALID_ARGUMENT,
   'disk-full': status.RESOURCE_EXHAUSTED,
   'agent-timeout': status.DEADLINE_EXCEEDED,
   'agent-unsupported': status.UNIMPLEMENTED,

@@ -21,6 +21,7 @@ import { ServerFiles } from './serverFiles/serverFiles.js';
 import { bootSeconds, CpuMeter } from './system.js';
 import { UserFiles } from './userFiles.js';
 import { AGENT_VERSION } from './version.js';
+import { addressRule } from './work/address.js';
 import { ArtifactCache } from './work/artifactCache.js';
 import { deleteServer } from './work/delete.js';
 import { killServer } from './work/kill.js';
@@ -89,7 +90,8 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   const { controlPlane } = config;
   const leases = new Leases(controlPlane !== undefined, log);
 
-  const cache = new ArtifactCache(paths.cache);
+  const refusesAddress = addressRule(config.allowPrivateUrls);
+  const cache = new ArtifactCache(paths.cache, refusesAddress);
   const perform: PerformStep = (work, context) => {
     switch (work.$case) {
       case 'provision':
@@ -146,6 +148,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
       cpu: new CpuMeter(),
       files: new UserFiles(config.workDir),
       serverFiles: new ServerFiles(paths, log),
+      refusesAddress,
     },
     config,
   );

@@ -23,6 +23,7 @@ const COMMANDS = {
   install: { build: false },
   build: { build: true },
   test: { build: false, run: ['--import', 'tsx', 'test/run.ts'] },
+  fuzz: { build: false, run: ['--import', 'tsx', 'test/fuzz/run.ts'] },
   bench: { build: true, run: ['--import', 'tsx', 'test/bench/run.ts'] },
 };
 

@@ -8,6 +8,7 @@ import type { Registry } from '../server/registry.js';
 import type { ServerFiles } from '../serverFiles/serverFiles.js';
 import type { CpuMeter } from '../system.js';
 import type { UserFiles } from '../userFiles.js';
+import type { RefusesAddress } from '../work/address.js';
 import type { Ledger } from '../work/ledger.js';
 import type { WorkRunner } from '../work/runner.js';
 import type { HandlerDeps } from './handlers.js';
@@ -32,4 +33,6 @@ export interface RpcDeps extends HandlerDeps {
   readonly cpu: CpuMeter;
   readonly files: UserFiles;
   readonly serverFiles: ServerFiles;
+  /** For the URLs that callers name. */
+  readonly refusesAddress: RefusesAddress;
 }

@@ -45,7 +45,7 @@ export function version1Files(deps: RpcDeps): Files {
 
 /** The jar at `url`, verified when a hash is given, put at `destination` below the work dir. */
 async function downloadServer(
-  { paths, files }: RpcDeps,
+  { paths, files, refusesAddress }: RpcDeps,
   request: DownloadRequest,
   out: Out<DownloadProgress>,
   signal: AbortSignal,
@@ -76,6 +76,7 @@ async function downloadServer(
       checksum: sha256 === '' ? undefined : { algorithm: 'sha256', hex: sha256.toLowerCase() },
       sizeBytes: 0,
       partPath,
+      refuses: refusesAddress,
       signal,
       onProgress: (done, ofTotal) => {
         downloaded = done;

@@ -111,7 +111,7 @@ function pathOf(server: ManagedServer, fileName: string): string {
 }
 
 async function fetchPlugin(
-  { paths, files }: RpcDeps,
+  { paths, files, refusesAddress }: RpcDeps,
   server: ManagedServer,
   url: string,
   fileName: string,
@@ -125,6 +125,7 @@ async function fetchPlugin(
       checksum: undefined,
       sizeBytes: 0,
       partPath,
+      refuses: refusesAddress,
       signal,
       onProgress: () => undefined,
     });

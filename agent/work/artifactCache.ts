@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { isMissing } from '../errors.js';
 import { syncFolder } from '../files.js';
+import type { RefusesAddress } from './address.js';
 import { type Checksum, type Download, downloadJar, hashFile } from './download.js';
 
 /** Oldest use goes first. Partial downloads count too. */
@@ -14,12 +15,18 @@ export class ArtifactCache {
   /** Two servers that want the same jar at once download it once. Emptied as downloads end. */
   readonly #downloading = new Map<string, Promise<void>>();
 
-  constructor(private readonly folder: string) {}
+  constructor(
+    private readonly folder: string,
+    private readonly refuses: RefusesAddress,
+  ) {}
 
   /**
    * The path of the verified content, downloaded now if it is not here. The file is the cache's: copy it, don't move it.
    */
-  async get(checksum: Checksum, request: Omit<Download, 'checksum' | 'partPath'>): Promise<string> {
+  async get(
+    checksum: Checksum,
+    request: Omit<Download, 'checksum' | 'partPath' | 'refuses'>,
+  ): Promise<string> {
     await mkdir(this.folder, { recursive: true });
     const path = join(this.folder, `${checksum.algorithm}-${checksum.hex}.jar`);
     for (;;) {
@@ -30,7 +37,7 @@ export class ArtifactCache {
       await Promise.race([Promise.allSettled([other]), aborted(request.signal)]);
     }
     const partPath = `${path}.part`;
-    const download = downloadJar({ ...request, checksum, partPath })
+    const download = downloadJar({ ...request, checksum, partPath, refuses: this.refuses })
       .then(() => rename(partPath, path))
       .finally(() => this.#downloading.delete(path));
     this.#downloading.set(path, download);

@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { AgentError, errnoOf, isMissing } from '../errors.js';
 import { isJar } from '../jar.js';
 import { diskUse } from '../system.js';
+import { assertDiallable, guardedLookup, type RefusesAddress } from './address.js';
 
 export interface Checksum {
   readonly algorithm: 'sha256' | 'sha1';
@@ -24,6 +25,8 @@ export interface Download {
   readonly sizeBytes: number;
   /** Where the bytes arrive. Kept when we are interrupted, so that the next try goes on; gone after a wrong content. */
   readonly partPath: string;
+  /** Asked about every address before it is dialled, those of redirects too. */
+  readonly refuses: RefusesAddress;
   readonly signal: AbortSignal;
   readonly onProgress: (bytesDone: number, bytesTotal: number) => void;
 }
@@ -42,7 +45,7 @@ class BrokenOff extends Error {}
 /**
  * Fetches a jar into `partPath` and verifies it: size, checksum, that it is a jar. Resumes by Range what an earlier try
  * left there. Throws a typed error (upstream-failed, upstream-refused, upstream-not-a-jar, checksum-mismatch,
- * artifact-too-large, disk-full), or the signal's reason when aborted.
+ * artifact-too-large, private-address, disk-full), or the signal's reason when aborted.
  */
 export async function downloadJar(download: Download): Promise<void> {
   let fruitless = 0;
@@ -93,7 +96,7 @@ async function sizeOf({ partPath, checksum }: Download): Promise<number> {
 
 async function fetchRest(download: Download, have: number): Promise<void> {
   if (have > 0 && have === download.sizeBytes) return;
-  const response = await get(download.url, have, download.signal);
+  const response = await get(download, have);
   try {
     const from = await acceptResponse(download, response, have);
     if (from === undefined) return;
@@ -224,10 +227,10 @@ export function shown(url: string): string {
   }
 }
 
-async function get(url: string, from: number, signal: AbortSignal): Promise<IncomingMessage> {
+async function get({ url, refuses, signal }: Download, from: number): Promise<IncomingMessage> {
   let target = parseHttpUrl(url);
   for (let hop = 0; hop <= REDIRECTS_MAX; hop++) {
-    const response = await getOnce(target, from, signal);
+    const response = await getOnce(target, { from, refuses, signal });
     const { location } = response.headers;
     const redirected = [301, 302, 303, 307, 308].includes(response.statusCode ?? 0) && location !== undefined;
     if (!redirected) return response;
@@ -251,15 +254,23 @@ function parseHttpUrl(url: string, base?: URL): URL {
   throw new AgentError('invalid-request', 'the download URL must be http or https');
 }
 
-function getOnce(target: URL, from: number, signal: AbortSignal): Promise<IncomingMessage> {
+interface Fetch {
+  from: number;
+  refuses: RefusesAddress;
+  signal: AbortSignal;
+}
+
+async function getOnce(target: URL, { from, refuses, signal }: Fetch): Promise<IncomingMessage> {
+  assertDiallable(target.hostname, refuses);
   const request = target.protocol === 'https:' ? requestHttps : requestHttp;
   const headers: Record<string, string> = { 'user-agent': 'aymc-agent', 'accept-encoding': 'identity' };
   if (from > 0) headers['range'] = `bytes=${from}-`;
   return new Promise((resolve, reject) => {
-    const call = request(target, { headers, signal, timeout: STALL_MS }, resolve);
+    const options = { headers, signal, timeout: STALL_MS, lookup: guardedLookup(refuses) };
+    const call = request(target, options, resolve);
     call.on('timeout', () => call.destroy(new BrokenOff(`no answer within ${STALL_MS / 1000} s`)));
     call.on('error', error => {
-      if (signal.aborted || error instanceof BrokenOff) return reject(error);
+      if (signal.aborted || error instanceof BrokenOff || error instanceof AgentError) return reject(error);
       const fault = errnoOf(error) ?? error.message;
       reject(new BrokenOff(`cannot reach it (${fault})`, { cause: error }));
     });

@@ -56,6 +56,7 @@ export function agentEnvironment(
     AGENT_HOST: agent.address,
     AGENT_PORT: String(agent.port),
     AGENT_WORK_DIR: agent.workDir,
+    ALLOW_PRIVATE_URLS: config.servers.allowPrivateUrls ? '1' : '0',
     LOG_LEVEL: config.runtime.logLevel,
   };
 }

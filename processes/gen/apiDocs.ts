@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { ERRORS } from '#src/domain/errors.js';
 import { buildOpenApi } from '#src/http/openApi.js';
 import { ROUTES } from '#src/http/routes.js';
+import { apiTypes } from './apiTypes.js';
 
 export function openApiFile(): string {
   return `${JSON.stringify(buildOpenApi(ROUTES), null, 2)}\n`;
@@ -28,13 +29,14 @@ export function errorTable(): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Writes both files, or with `--check` only tells whether they are up to date. */
+/** Writes the files, or with `--check` only tells whether they are up to date. */
 async function main(check: boolean): Promise<void> {
   const folder = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'docs', 'generated');
   if (!check) await mkdir(folder, { recursive: true });
   for (const [name, wanted] of [
     ['openapi.json', openApiFile()],
     ['errors.md', errorTable()],
+    ['api.d.ts', apiTypes(buildOpenApi(ROUTES))],
   ] as const) {
     const path = join(folder, name);
     if (!check) await writeFile(path, wanted);

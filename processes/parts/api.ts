@@ -60,7 +60,8 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
     settings: settingsOf(core),
     validateResponses: config.runtime.env !== 'production',
   });
-  const http = createHttpServer(app);
+  const { maxConnections, maxConnectionsPerIp } = config.http;
+  const http = createHttpServer(app, { maxConnections, maxConnectionsPerIp });
   const hub = createHub({
     db,
     bus,

@@ -90,6 +90,15 @@ export const table = {
       about:
         'How many reverse proxies of yours stand in front of the API: of X-Forwarded-For so many entries are believed.',
     }),
+    maxConnections: positive('HTTP_MAX_CONNECTIONS', {
+      default: '10000',
+      about: 'Connections that one process serves at once, sockets included; those beyond are refused.',
+    }),
+    maxConnectionsPerIp: count('HTTP_MAX_CONNECTIONS_PER_IP', {
+      default: '0',
+      about:
+        'Of these, how many from one address; 0 for no limit, as behind a proxy, where all come from one.',
+    }),
     corsOrigins: list('CORS_ORIGINS', {
       default: 'http://localhost:1420,tauri://localhost,http://tauri.localhost,https://tauri.localhost',
       about: 'Origins of web and desktop front ends that may call the API.',

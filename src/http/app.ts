@@ -7,6 +7,7 @@ import { deriveSecretKey, openSecret, sealSecret } from '#src/security/secretBox
 import { watchArrival } from './arrival.js';
 import { createAuthenticate } from './authenticate.js';
 import { createLoginLimits } from './auth/loginLimits.js';
+import { limitConnectionsPerIp } from './connections.js';
 import type { ApiContext, ApiState } from './context.js';
 import type { Api, ApiDeps } from './deps.js';
 import { createTransfers } from './files/transfers.js';
@@ -136,6 +137,8 @@ export interface HttpLimits {
   keepAliveTimeoutMs: number;
   /** Connections at once; those beyond are refused. */
   maxConnections: number;
+  /** …of one address; 0 = no limit. */
+  maxConnectionsPerIp: number;
 }
 
 const HTTP_LIMITS: HttpLimits = {
@@ -143,11 +146,15 @@ const HTTP_LIMITS: HttpLimits = {
   requestTimeoutMs: 60_000,
   keepAliveTimeoutMs: 65_000,
   maxConnections: 10_000,
+  maxConnectionsPerIp: 0,
 };
+
+/** Then the connection is closed, so that a load balancer spreads long-lived clients anew. */
+const MAX_REQUESTS_PER_CONNECTION = 10_000;
 
 /** Not listening yet. Who sends a request drop by drop is cut off; others never wait for them. */
 export function createHttpServer(app: ApiApp, limits: Partial<HttpLimits> = {}): Server {
-  const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, maxConnections } = {
+  const { headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, maxConnections, maxConnectionsPerIp } = {
     ...HTTP_LIMITS,
     ...limits,
   };
@@ -157,7 +164,7 @@ export function createHttpServer(app: ApiApp, limits: Partial<HttpLimits> = {}):
       headersTimeout: headersTimeoutMs,
       requestTimeout: 0,
       keepAliveTimeout: keepAliveTimeoutMs,
-      connectionsCheckingInterval: Math.min(5_000, headersTimeoutMs),
+      connectionsCheckingInterval: Math.min(5_000, headersTimeoutMs, requestTimeoutMs),
       maxHeaderSize: 16 * 1024,
     },
     (request, response) => {
@@ -167,5 +174,7 @@ export function createHttpServer(app: ApiApp, limits: Partial<HttpLimits> = {}):
   );
   server.maxHeadersCount = 100;
   server.maxConnections = maxConnections;
+  server.maxRequestsPerSocket = MAX_REQUESTS_PER_CONNECTION;
+  if (maxConnectionsPerIp > 0) limitConnectionsPerIp(server, maxConnectionsPerIp);
   return server;
 }

@@ -1,6 +1,8 @@
 import type Joi from 'joi';
-import { ERRORS, type ErrorCode } from '#src/domain/errors.js';
+import { AppError, ERRORS, type ErrorCode } from '#src/domain/errors.js';
+import { exampleOf } from './examples.js';
 import { isObject, toJsonSchema, type Components, type JsonSchema } from './jsonSchema.js';
+import { problemOf } from './middleware/problems.js';
 import type { Route } from './route.js';
 
 export interface OpenApiDocument {
@@ -60,7 +62,7 @@ export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const route of routes) {
     const path = route.path.replace(/:(\w+)/g, '{$1}');
-    (paths[path] ??= {})[route.method.toLowerCase()] = describeRoute(route, schemas);
+    (paths[path] ??= {})[route.method.toLowerCase()] = describeRoute(route, path, schemas);
   }
   return {
     openapi: '3.1.0',
@@ -88,7 +90,7 @@ export function buildOpenApi(routes: readonly Route[]): OpenApiDocument {
   };
 }
 
-function describeRoute(route: Route, schemas: Components) {
+function describeRoute(route: Route, path: string, schemas: Components) {
   return {
     operationId: route.operationId,
     tags: [route.tag],
@@ -106,7 +108,7 @@ function describeRoute(route: Route, schemas: Components) {
     ...(route.body && {
       requestBody: { required: route.body.required, content: bodyContent(route.body.content, schemas) },
     }),
-    responses: { ...successOf(route, schemas), ...failuresOf(route) },
+    responses: { ...successOf(route, schemas), ...failuresOf(route, path) },
   };
 }
 
@@ -118,10 +120,11 @@ function securityOf({ rule }: Route): Record<string, never[]>[] {
 /** Bytes of no further structure have the empty schema: OpenAPI 3.1, Considerations for File Uploads. */
 function bodyContent(content: Readonly<Record<string, Joi.Schema | null>>, schemas: Components) {
   return Object.fromEntries(
-    Object.entries(content).map(([type, schema]) => [
-      type,
-      schema ? { schema: toJsonSchema(schema, 'input', schemas) } : {},
-    ]),
+    Object.entries(content).map(([type, joi]) => {
+      if (!joi) return [type, {}];
+      const schema = toJsonSchema(joi, 'input', schemas);
+      return [type, { schema, example: exampleOf(schema, schemas) }];
+    }),
   );
 }
 
@@ -156,9 +159,9 @@ function successOf({ success }: Route, schemas: Components) {
   const [contentType = 'application/json'] = success.contentType?.split(';', 1) ?? [];
   const schema = success.schema && toJsonSchema(success.schema, 'output', schemas);
   const content = schema
-    ? { [contentType]: { schema } }
+    ? { [contentType]: { schema, example: exampleOf(schema, schemas) } }
     : success.contentType
-      ? { [contentType]: { schema: { type: 'string' } } }
+      ? { [contentType]: { schema: { type: contentType === 'application/json' ? 'object' : 'string' } } }
       : undefined;
   const other = success.otherContentType?.split(';', 1)[0];
   const all = { ...content, ...(other !== undefined && { [other]: { schema: { type: 'string' } } }) };
@@ -199,7 +202,7 @@ function describeHeaders(headers: Record<string, string>) {
 }
 
 /** One answer a status, naming every code that it may carry. */
-function failuresOf({ errors, success }: Route) {
+function failuresOf({ errors, success }: Route, path: string) {
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of [...errors].sort()) {
     const { status } = ERRORS[code];
@@ -212,11 +215,22 @@ function failuresOf({ errors, success }: Route) {
       {
         description: codes.map(code => `\`${code}\`: ${ERRORS[code].title}`).join('; '),
         ...(FAILURE_HEADERS[status] && { headers: describeHeaders(FAILURE_HEADERS[status]) }),
-        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+        content: {
+          'application/problem+json': {
+            schema: { $ref: '#/components/schemas/Problem' },
+            examples: Object.fromEntries(codes.map(code => [code, { value: exampleProblem(code, path) }])),
+          },
+        },
       },
     ]),
   );
 }
+
+function exampleProblem(code: ErrorCode, path: string) {
+  return problemOf(new AppError(code), path, EXAMPLE_REQUEST_ID);
+}
+
+const EXAMPLE_REQUEST_ID = '7c9a1e52-3b0f-4f0e-9d53-2d1c5a7e4b60';
 
 const FAILURE_HEADERS: Record<number, Record<string, string>> = {
   401: { 'WWW-Authenticate': 'RFC 6750' },

@@ -198,6 +198,7 @@ describe('bad input', function () {
           AGENT_PORT: String(registration.port),
           AGENT_WORK_DIR: disk.path,
           AYMC_ORACLE: cluster.oracle.file,
+          ALLOW_PRIVATE_URLS: '1',
           JAVA_HOME: (await requireJdk(minecraftJavaMajor)).home,
         },
       }),

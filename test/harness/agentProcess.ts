@@ -105,6 +105,8 @@ async function launch(
       AGENT_HOST: '127.0.0.1',
       AGENT_PORT: String(port),
       AGENT_WORK_DIR: settings.workDir,
+      // The jars of tests lie on this machine.
+      ALLOW_PRIVATE_URLS: '1',
       LOG_LEVEL: 'debug',
       ...settings.env,
     },

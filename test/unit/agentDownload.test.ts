@@ -43,6 +43,7 @@ describe('agent download', function () {
       checksum: { algorithm: 'sha256', hex: SHA256 },
       sizeBytes: JAR.length,
       partPath: part(),
+      refuses: () => false,
       signal: abort.signal,
       onProgress: () => undefined,
       ...overrides,
@@ -168,6 +169,27 @@ describe('agent download', function () {
     );
   });
 
+  it('dials no refused address: not by number, not by name, not after a redirect', async () => {
+    const port = new URL(upstream.url).port;
+    const refuses = (address: string): boolean => address !== '127.0.0.1';
+    const inside = [
+      `http://127.0.0.2:${port}/x.jar`,
+      `http://[::1]:${port}/x.jar`,
+      `http://0x7f.2:${port}/x.jar`,
+    ];
+    for (const url of inside)
+      expect(await codeOf(download({ url, refuses })), url).to.equal('private-address');
+    const url = `http://localhost:${port}/x.jar`;
+    expect(await codeOf(download({ url, refuses: () => true }))).to.equal('private-address');
+    await serveOnce(
+      (_request, response) => response.writeHead(302, { location: inside[0] }).end(),
+      async redirecting => {
+        expect(await codeOf(download({ url: redirecting, refuses }))).to.equal('private-address');
+      },
+    );
+    expect(upstream.requests).to.deep.equal([]);
+  });
+
   describe('cache', () => {
     const checksum = { algorithm: 'sha256', hex: SHA256 } as const;
 
@@ -176,14 +198,14 @@ describe('agent download', function () {
     }
 
     it('downloads a jar once, however many want it at once', async () => {
-      const cache = new ArtifactCache(join(folder, 'cache'));
+      const cache = new ArtifactCache(join(folder, 'cache'), () => false);
       const paths = await Promise.all([1, 2, 3].map(() => get(cache)));
       expect(new Set(paths).size).to.equal(1);
       expect(upstream.requests).to.have.lengthOf(1);
     });
 
     it('does not hand out a file that has rotted', async () => {
-      const cache = new ArtifactCache(join(folder, 'cache'));
+      const cache = new ArtifactCache(join(folder, 'cache'), () => false);
       const path = await get(cache);
       await writeFile(path, 'rotten');
       expect((await readFile(await get(cache))).equals(JAR)).to.equal(true);
@@ -191,7 +213,7 @@ describe('agent download', function () {
 
     it('lets the others go on when the one who downloads is cancelled', async () => {
       upstream.misbehave('slow', 1);
-      const cache = new ArtifactCache(join(folder, 'cache'));
+      const cache = new ArtifactCache(join(folder, 'cache'), () => false);
       const first = new AbortController();
       const cancelled = get(cache, first.signal).catch((error: unknown) => error);
       await waitFor(() => upstream.bytesServed() > 0, { what: 'the download' });

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { expect } from 'chai';
@@ -7,6 +8,7 @@ import { createRouter } from '#src/http/app.js';
 import { buildOpenApi } from '#src/http/openApi.js';
 import { ROUTES } from '#src/http/routes.js';
 import { errorTable, openApiFile } from '#processes/gen/apiDocs.js';
+import { apiTypes } from '#processes/gen/apiTypes.js';
 
 const document = buildOpenApi(ROUTES);
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
@@ -47,6 +49,20 @@ describe('the routes and their description', () => {
     }
   });
 
+  it('no query key may come twice, nor one that is not described', () => {
+    for (const { path, query } of ROUTES) {
+      const described: unknown = query?.describe()['keys'];
+      for (const key of Object.keys(described === undefined ? {} : asRecord(described))) {
+        const { error } = query?.validate({ [key]: ['1', '2'] }, { abortEarly: false }) ?? {};
+        expect(
+          error?.details.map(detail => detail.path[0]),
+          `${path}?${key}`,
+        ).to.include(key);
+      }
+      if (query) expect(query.validate({ colour: 'red' }).error, path).to.be.an('error');
+    }
+  });
+
   it('every path parameter is described, and no other', () => {
     for (const { path, operation } of operations) {
       const parameters = Array.isArray(operation['parameters']) ? operation['parameters'].map(asRecord) : [];
@@ -65,7 +81,11 @@ describe('the routes and their description', () => {
       JSON.stringify(document).replaceAll('"#/components/', '"api#/components/'),
     );
     const seen = new Set<string>();
-    visitSchemas(anchored, (schema, where) => {
+    visitSchemas(anchored, (schema, where, holder) => {
+      if ('example' in holder) {
+        const validate = ajv.compile(schema);
+        expect(validate(holder['example']), `${where}: ${JSON.stringify(holder['example'])}`).to.equal(true);
+      }
       const text = JSON.stringify(schema);
       if (seen.has(text)) return;
       seen.add(text);
@@ -93,6 +113,29 @@ describe('the routes and their description', () => {
     }
   });
 
+  it('every JSON body, asked or answered, comes with an example, and every route with refusals that it may give', () => {
+    for (const { path, method, operation } of operations) {
+      const where = `${method} ${path}`;
+      const body = operation['requestBody'];
+      const answers = Object.entries(asRecord(operation['responses']));
+      const good = answers.filter(([status]) => Number(status) < 300).map(([, answer]) => answer);
+      for (const { content } of [body, ...good].filter(part => part !== undefined).map(asRecord)) {
+        const json = content === undefined ? undefined : asRecord(content)['application/json'];
+        if (json !== undefined && operation['operationId'] !== 'readOpenApi')
+          expect(asRecord(json), where).to.have.property('example').that.is.not.equal(undefined);
+      }
+      expect(errorCodesOf(operation), where).to.include('internal');
+      for (const code of errorCodesOf(operation)) expect(ERRORS, where).to.have.property(code);
+    }
+  });
+
+  it('the document is OpenAPI 3.1 for a validator of others', async () => {
+    const validator = new Validator();
+    const result = await validator.validate(asRecord(JSON.parse(openApiFile())));
+    expect(result.errors ?? []).to.deep.equal([]);
+    expect([result.valid, validator.version]).to.deep.equal([true, '3.1']);
+  });
+
   it('docs, table and routes know the same error codes', () => {
     const table = errorTable();
     for (const code of Object.keys(ERRORS)) expect(table).to.include(`| \`${code}\` |`);
@@ -105,20 +148,29 @@ describe('the routes and their description', () => {
   it('the committed documents are what the code says', async () => {
     expect(await readFile('docs/generated/openapi.json', 'utf8')).to.equal(openApiFile());
     expect(await readFile('docs/generated/errors.md', 'utf8')).to.equal(errorTable());
+    expect(await readFile('docs/generated/api.d.ts', 'utf8')).to.equal(apiTypes(document));
   });
 });
+
+/** Those that the examples of its refusals are named after. */
+function errorCodesOf(operation: Record<string, unknown>): string[] {
+  return Object.values(asRecord(operation['responses'])).flatMap(answer => {
+    const problem = asRecord(asRecord(answer)['content'] ?? {})['application/problem+json'];
+    return problem === undefined ? [] : Object.keys(asRecord(asRecord(problem)['examples']));
+  });
+}
 
 /** Every schema of the document: those of components, bodies, parameters and answers. */
 function visitSchemas(
   node: unknown,
-  visit: (schema: Record<string, unknown>, where: string) => void,
+  visit: (schema: Record<string, unknown>, where: string, holder: Record<string, unknown>) => void,
   where = '#',
 ): void {
   if (typeof node !== 'object' || node === null) return;
   for (const [key, value] of Object.entries(node)) {
-    if (key === 'schema') visit(asRecord(value), `${where}/${key}`);
+    if (key === 'schema') visit(asRecord(value), `${where}/${key}`, asRecord(node));
     else if (key === 'schemas')
-      for (const [name, schema] of Object.entries(asRecord(value))) visit(asRecord(schema), name);
+      for (const [name, schema] of Object.entries(asRecord(value))) visit(asRecord(schema), name, {});
     else visitSchemas(value, visit, `${where}/${key}`);
   }
 }

@@ -46,6 +46,7 @@ export async function startRealAgent(
       AGENT_HOST: '127.0.0.1',
       AGENT_PORT: String(port),
       AGENT_WORK_DIR: workDir,
+      ALLOW_PRIVATE_URLS: '1',
       JAVA_HOME: javaHome,
     },
     cwd: workDir,

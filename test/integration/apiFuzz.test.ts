@@ -1,0 +1,37 @@
+import { CALLERS, startFuzzedApi, type FuzzedApi } from '#test/fuzz/fuzzedApi.js';
+import { findSchemathesis } from '#test/fuzz/schemathesis.js';
+
+const SEED = 20_261_124;
+/** Trying every edge of every schema takes a minute and more: `npm run fuzz` does that. */
+const PHASES = ['examples', 'fuzzing'] as const;
+
+/** A small run of `npm run fuzz`: the same requests every time, made up from the OpenAPI document itself. */
+describe('requests that were made up from the description', function () {
+  this.timeout(120_000);
+  let folder: string;
+  let fuzzed: FuzzedApi;
+
+  before(async function () {
+    this.timeout(360_000);
+    try {
+      folder = await findSchemathesis();
+    } catch (error) {
+      console.warn(`skipped: Schemathesis needs python3 with pip and a package index (${String(error)})`);
+      this.skip();
+    }
+    fuzzed = await startFuzzedApi();
+  });
+  after(() => fuzzed?.close());
+
+  for (const caller of CALLERS) {
+    it(`get documented answers and no 500 as ${caller}`, async () => {
+      await fuzzed.fuzz(caller, {
+        folder,
+        phases: PHASES,
+        examples: 3,
+        seed: SEED,
+        timeoutMs: 110_000,
+      });
+    });
+  }
+});
