@@ -69,16 +69,24 @@ export async function runSchemathesis(run: FuzzRun): Promise<string> {
   writeFileSync(document, JSON.stringify(run.document));
   writeFileSync(config, configOf(run.token));
   const args = [
-    ...['-m', 'schemathesis.cli', `--config-file=${config}`, 'run', document, `--url=${run.url}`],
-    ...[`--checks=${CHECKS.join(',')}`, `--phases=${run.phases.join(',')}`, '--workers=1'],
-    ...[`--max-examples=${run.examples}`, `--seed=${run.seed}`],
-    ...[
-      '--generation-database=none',
-      '--suppress-health-check=all',
-      '--request-timeout=20',
-      '--warnings=off',
-    ],
-    ...['--max-redirects=0', '--no-color', '--continue-on-failure'],
+    '-m',
+    'schemathesis.cli',
+    `--config-file=${config}`,
+    'run',
+    document,
+    `--url=${run.url}`,
+    `--checks=${CHECKS.join(',')}`,
+    `--phases=${run.phases.join(',')}`,
+    '--workers=1',
+    `--max-examples=${run.examples}`,
+    `--seed=${run.seed}`,
+    '--generation-database=none',
+    '--suppress-health-check=all',
+    '--request-timeout=20',
+    '--warnings=off',
+    '--max-redirects=0',
+    '--no-color',
+    '--continue-on-failure',
   ];
   try {
     return await runTool('python3', args, {
@@ -92,7 +100,7 @@ export async function runSchemathesis(run: FuzzRun): Promise<string> {
       },
     });
   } catch (error) {
-    throw new Error(`Schemathesis has found something:\n${reportOf(error)}`);
+    throw new Error(`Schemathesis has found something:\n${reportOf(error)}`, { cause: error });
   }
 }
 

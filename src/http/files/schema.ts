@@ -1,7 +1,8 @@
 import Joi from 'joi';
 import { anyText, boolean, integer, named, time } from '../fields.js';
 
-const path = () => Joi.string().max(4096).example('plugins/Essentials/config.yml');
+/** Of any letters, percent-encoded, it fits into the 16 KiB that a request's head may have. */
+const path = () => Joi.string().max(1000).example('plugins/Essentials/config.yml');
 const etag = () => Joi.string().max(1000);
 
 export interface FolderQuery {
@@ -87,11 +88,11 @@ export const propertyChanges = Joi.object<PropertyInput>()
   .example({ motd: 'Hello', pvp: false });
 
 const view = {
-  name: anyText().required(),
-  path: anyText().required(),
+  name: anyText().required().example('config.yml'),
+  path: anyText().required().example('plugins/Essentials/config.yml'),
   type: Joi.string().valid('file', 'directory', 'symlink', 'other').required(),
   size: integer().required().description('Bytes; 0 for what is not a file'),
-  is_dir: boolean().required(),
+  is_dir: boolean().required().example(false),
   modified_at: time().required(),
   permissions: Joi.string().required().example('0644'),
   etag: anyText().allow(null).required().description('For If-Match; null where it is not known'),
@@ -107,7 +108,8 @@ export const stored = named(
       .pattern(/^[0-9a-f]{64}$/)
       .allow(null)
       .required()
-      .description('Of what was stored; null for a folder'),
+      .description('Of what was stored; null for a folder')
+      .example('9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'),
   }),
 );
 export const storedFiles = Joi.array().items(stored);
