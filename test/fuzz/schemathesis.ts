@@ -1,7 +1,6 @@
-import { mkdtempSync, renameSync, rmSync } from 'node:fs';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultCacheDir, firstWritable, runTool } from '#processes/dev/tools.js';
 
@@ -69,31 +68,35 @@ export async function runSchemathesis(run: FuzzRun): Promise<string> {
   writeFileSync(document, JSON.stringify(run.document));
   writeFileSync(config, configOf(run.token));
   const args = [
-    ...['-m', 'schemathesis.cli', `--config-file=${config}`, 'run', document, `--url=${run.url}`],
-    ...[`--checks=${CHECKS.join(',')}`, `--phases=${run.phases.join(',')}`, '--workers=1'],
-    ...[`--max-examples=${run.examples}`, `--seed=${run.seed}`],
-    ...[
-      '--generation-database=none',
-      '--suppress-health-check=all',
-      '--request-timeout=20',
-      '--warnings=off',
-    ],
-    ...['--max-redirects=0', '--no-color', '--continue-on-failure'],
+    '-m',
+    'schemathesis.cli',
+    `--config-file=${config}`,
+    'run',
+    document,
+    `--url=${run.url}`,
+    `--checks=${CHECKS.join(',')}`,
+    `--phases=${run.phases.join(',')}`,
+    `--max-examples=${run.examples}`,
+    `--seed=${run.seed}`,
+    '--workers=1',
+    '--continue-on-failure',
+    '--generation-database=none',
+    '--suppress-health-check=all',
+    '--request-timeout=20',
+    '--max-redirects=0',
+    '--warnings=off',
+    '--no-color',
   ];
-  try {
-    return await runTool('python3', args, {
-      timeoutMs: run.timeoutMs,
-      cwd: run.workFolder,
-      env: {
-        PATH: process.env['PATH'],
-        HOME: run.workFolder,
-        PYTHONPATH: run.folder,
-        PYTHONDONTWRITEBYTECODE: '1',
-      },
-    });
-  } catch (error) {
+  const env = {
+    PATH: process.env['PATH'],
+    HOME: run.workFolder,
+    PYTHONPATH: run.folder,
+    PYTHONDONTWRITEBYTECODE: '1',
+  };
+  const options = { timeoutMs: run.timeoutMs, cwd: run.workFolder, env };
+  return runTool('python3', args, options).catch((error: unknown) => {
     throw new Error(`Schemathesis has found something:\n${reportOf(error)}`);
-  }
+  });
 }
 
 function reportOf(error: unknown): string {

@@ -16,7 +16,9 @@ describe('requests that were made up from the description', function () {
     try {
       folder = await findSchemathesis();
     } catch (error) {
-      console.warn(`skipped: Schemathesis needs python3 with pip and a package index (${String(error)})`);
+      process.stderr.write(
+        `skipped: Schemathesis needs python3 with pip and a package index (${String(error)})\n`,
+      );
       this.skip();
     }
     fuzzed = await startFuzzedApi();
