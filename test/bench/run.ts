@@ -9,12 +9,14 @@ import { firstActivity } from './firstActivity.js';
 import { footprint } from './footprint.js';
 import { describeLoad, describeMachine } from './lib/machine.js';
 import { tableOf, type Benchmark, type Figure } from './lib/figures.js';
+import { routes } from './routes.js';
 import { startOverhead } from './startOverhead.js';
 import { throughput } from './throughput.js';
 import { workerKilled } from './workerKilled.js';
 
 const BENCHMARKS: readonly Benchmark[] = [
   accept,
+  routes,
   firstActivity,
   startOverhead,
   throughput,

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import type { Message } from '#src/contracts/events.js';
 import { addProperties, startCluster, type Cluster } from '#test/harness/cluster.js';
-import { ClusterUser, sendRequest, textOf } from '#test/harness/clusterUser.js';
+import { connectApi } from '#test/harness/apiClient.js';
+import { ClusterUser } from '#test/harness/clusterUser.js';
 import { serveJar, type JarServer } from '#test/harness/jarServer.js';
 import { installMinecraftClient, joinServer } from '#test/harness/minecraftClient.js';
 import { buildMinecraftJar, type MinecraftJar } from '#test/harness/minecraftJar.js';
@@ -122,15 +123,13 @@ describe('the main job', function () {
 async function signUp(url: string): Promise<ClusterUser> {
   const username = `steve-${Date.now()}`;
   const password = 'correct horse battery';
-  const registered = await sendRequest(url, 'POST', '/auth/register', {
-    username,
-    email: `${username}@example.test`,
-    password,
-  });
-  expect(registered.status).to.equal(201);
-  const { status, body } = await sendRequest(url, 'POST', '/auth/login', { username, password });
-  expect(status).to.equal(200);
-  return new ClusterUser(url, textOf(body, 'access_token'));
+  const guest = connectApi(url);
+  const account = { username, email: `${username}@example.test`, password };
+  const registered = await guest.POST('/api/v1/auth/register', { body: account });
+  expect(registered.response.status).to.equal(201);
+  const { data, response } = await guest.POST('/api/v1/auth/login', { body: { username, password } });
+  expect(response.status).to.equal(200);
+  return new ClusterUser(url, data?.access_token ?? '');
 }
 
 function eventsOf(socket: SocketClient, channel: string, operationId: string) {

@@ -20,7 +20,7 @@ export class ApiClient {
     readonly token?: string,
   ) {}
 
-  send(method: string, path: string, body?: unknown): Promise<Answer> {
+  send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const began = performance.now();
     return new Promise((resolve, reject) => {
@@ -34,6 +34,7 @@ export class ApiClient {
             ...(this.token !== undefined && { authorization: `Bearer ${this.token}` }),
             ...(payload && { 'content-type': 'application/json' }),
             'content-length': payload?.length ?? 0,
+            ...headers,
           },
         },
         response => {
