@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { mailWorkflowId } from '#src/contracts/temporal.js';
-import { requestMail } from '#src/db/mails.js';
+import { requestMail } from '#src/db/deliveries.js';
 import { findOperation } from '#src/db/operationQueries.js';
 import { row } from '#src/db/sql.js';
 import type { OperationKind } from '#src/domain/operation.js';
@@ -138,8 +138,8 @@ async function recordAll(
 
   const { email } = await buildUser(db);
   await requestMail(db, { template: 'password-reset', address: email, requestId: 'recorded' });
-  const mail = await row<{ id: string }>(db, 'SELECT id FROM mails');
-  const sent = async () => (await row(db, 'SELECT 1 FROM mails')) === undefined;
+  const mail = await row<{ id: string }>(db, 'SELECT id FROM deliveries');
+  const sent = async () => (await row(db, 'SELECT 1 FROM deliveries')) === undefined;
   await waitFor(sent, { timeoutMs: 30_000, what: 'the mail' });
   await temporal.workflow.getHandle(mailWorkflowId(mail?.id ?? '')).result();
   await save('deliverNotification-sent', mailWorkflowId(mail?.id ?? ''));
