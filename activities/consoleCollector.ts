@@ -3,6 +3,7 @@ import type { Bus } from '#src/bus/bus.js';
 import { storeConsole, type ConsolePosition } from '#src/db/consoleStorage.js';
 import type { Database } from '#src/db/connect.js';
 import { joinEntries, mayGoOn, type ConsoleEntry, type ReadTime } from '#src/domain/consoleEntry.js';
+import { ConsoleWatch } from './consoleWatch.js';
 
 /** A trace that is still being printed is waited for, so that it becomes one row. */
 const QUIET_MS = 150;
@@ -73,6 +74,7 @@ export class ConsoleCollector {
   /** Lanes with something to store, in the order of their turns. Each is in it once. */
   readonly #turns: Lane[] = [];
   readonly #storing = new Set<Promise<void>>();
+  readonly #watch: ConsoleWatch;
   readonly #openedMs = performance.now();
   #heldBytes = 0;
   #failure: { cause: unknown } | undefined;
@@ -86,6 +88,7 @@ export class ConsoleCollector {
     private readonly onFailure: () => void,
   ) {
     this.#positions = new Map(positions);
+    this.#watch = new ConsoleWatch(deps);
   }
 
   add(serverId: string, chunk: ConsoleChunk, read: ReadTime): void {
@@ -214,6 +217,7 @@ export class ConsoleCollector {
     if (result.outcome !== 'stored' || result.head === null) return;
     this.storedBytes += to - from;
     this.deps.bus.publish('console', { server_id, head: result.head });
+    await this.#watch.look(server_id, { run_id, at_ms, entries });
   }
 }
 

@@ -9,6 +9,7 @@ import { notices } from './0008-notices.js';
 import { console } from './0009-console.js';
 import { observation } from './0010-observation.js';
 import { accounts } from './0011-accounts.js';
+import { deliveries } from './0012-deliveries.js';
 import type { Migration } from './migration.js';
 
 export type { Migration } from './migration.js';
@@ -26,4 +27,5 @@ export const MIGRATIONS: readonly Migration[] = [
   console,
   observation,
   accounts,
+  deliveries,
 ];

@@ -10,3 +10,4 @@ export { healthSweep } from './healthSweep.js';
 export { maintainPartitions } from './maintainPartitions.js';
 export { agentLink } from './agentLink.js';
 export { deliverNotification } from './deliverNotification.js';
+export { deliverWebhook } from './deliverWebhook.js';

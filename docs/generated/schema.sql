@@ -158,6 +158,28 @@ CREATE INDEX backups_created_at_idx ON backups USING btree (created_at DESC);
 CREATE INDEX backups_created_by_idx ON backups USING btree (created_by);
 CREATE INDEX backups_server_id_idx ON backups USING btree (server_id);
 
+CREATE TABLE deliveries (
+  id uuid DEFAULT gen_random_uuid() NOT NULL,
+  template text,
+  address text,
+  request_id text,
+  dispatch_after timestamp with time zone DEFAULT now(),
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  webhook_id uuid,
+  notification_id uuid,
+  CONSTRAINT deliveries_pkey PRIMARY KEY (id),
+  CONSTRAINT deliveries_check CHECK ((num_nonnulls(template, address) =
+CASE
+    WHEN (webhook_id IS NULL) THEN 2
+    ELSE 0
+END))
+);
+CREATE INDEX deliveries_dispatch_after_idx ON deliveries USING btree (dispatch_after) WHERE (dispatch_after IS NOT NULL);
+CREATE INDEX deliveries_notification_id_idx ON deliveries USING btree (notification_id);
+CREATE INDEX deliveries_webhook_id_idx ON deliveries USING btree (webhook_id);
+COMMENT ON COLUMN deliveries.dispatch_after IS 'null = its workflow has been started';
+COMMENT ON COLUMN deliveries.notification_id IS 'null = a mail about something else, or a trial of the webhook';
+
 CREATE TABLE invitations (
   id uuid DEFAULT gen_random_uuid() NOT NULL,
   token_hash text NOT NULL,
@@ -197,18 +219,6 @@ CREATE TABLE logs (
 CREATE TABLE logs_default PARTITION OF logs DEFAULT;
 CREATE INDEX logs_server_id_timestamp_idx ON logs USING btree (server_id, "timestamp" DESC);
 
-CREATE TABLE mails (
-  id uuid DEFAULT gen_random_uuid() NOT NULL,
-  template text NOT NULL,
-  address text NOT NULL,
-  request_id text,
-  dispatch_after timestamp with time zone DEFAULT now(),
-  created_at timestamp with time zone DEFAULT now() NOT NULL,
-  CONSTRAINT mails_pkey PRIMARY KEY (id)
-);
-CREATE INDEX mails_dispatch_after_idx ON mails USING btree (dispatch_after) WHERE (dispatch_after IS NOT NULL);
-COMMENT ON COLUMN mails.dispatch_after IS 'null = its workflow has been started';
-
 CREATE TABLE notification_heads (
   user_id uuid NOT NULL,
   seq bigint NOT NULL,
@@ -234,6 +244,7 @@ CREATE TABLE notifications (
   CONSTRAINT notifications_user_id_seq_key UNIQUE (user_id, seq),
   CONSTRAINT notifications_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text])))
 );
+CREATE INDEX notifications_server_id_created_at_idx ON notifications USING btree (server_id, created_at DESC);
 CREATE INDEX notifications_user_id_created_at_idx ON notifications USING btree (user_id, created_at DESC);
 COMMENT ON COLUMN notifications.dedupe_key IS 'made by the writer, so that its retry tells nobody twice';
 
@@ -515,12 +526,14 @@ CREATE TABLE users (
   last_login timestamp with time zone,
   created_at timestamp with time zone DEFAULT now() NOT NULL,
   updated_at timestamp with time zone DEFAULT now() NOT NULL,
+  preferences jsonb,
   CONSTRAINT users_pkey PRIMARY KEY (id),
   CONSTRAINT users_email_key UNIQUE (email),
   CONSTRAINT users_username_key UNIQUE (username),
   CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'user'::text, 'viewer'::text])))
 );
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+COMMENT ON COLUMN users.preferences IS 'null = the defaults';
 
 CREATE TABLE webhooks (
   id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -534,16 +547,22 @@ CREATE TABLE webhooks (
   last_delivery_at timestamp with time zone,
   created_at timestamp with time zone DEFAULT now() NOT NULL,
   updated_at timestamp with time zone DEFAULT now() NOT NULL,
-  CONSTRAINT webhooks_pkey PRIMARY KEY (id)
+  format text DEFAULT 'generic'::text NOT NULL,
+  last_error text,
+  CONSTRAINT webhooks_pkey PRIMARY KEY (id),
+  CONSTRAINT webhooks_format_check CHECK ((format = ANY (ARRAY['generic'::text, 'discord'::text])))
 );
 CREATE INDEX webhooks_user_id_idx ON webhooks USING btree (user_id);
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON webhooks FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 COMMENT ON COLUMN webhooks.secret IS 'sealed with the control plane''s key; never readable here';
+COMMENT ON COLUMN webhooks.failures IS 'deliveries given up, one after the other; a success begins anew';
 
 ALTER TABLE api_keys ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
 ALTER TABLE backup_configs ADD CONSTRAINT backup_configs_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
 ALTER TABLE backups ADD CONSTRAINT backups_created_by_fkey FOREIGN KEY (created_by) REFERENCES users(id) ON DELETE SET NULL;
 ALTER TABLE backups ADD CONSTRAINT backups_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES notifications(id) ON DELETE CASCADE;
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_webhook_id_fkey FOREIGN KEY (webhook_id) REFERENCES webhooks(id) ON DELETE CASCADE;
 ALTER TABLE invitations ADD CONSTRAINT invitations_created_by_fkey FOREIGN KEY (created_by) REFERENCES users(id) ON DELETE SET NULL;
 ALTER TABLE invitations ADD CONSTRAINT invitations_used_by_fkey FOREIGN KEY (used_by) REFERENCES users(id) ON DELETE SET NULL;
 ALTER TABLE log_cursors ADD CONSTRAINT log_cursors_server_id_fkey FOREIGN KEY (server_id) REFERENCES servers(id) ON DELETE CASCADE;

@@ -19,6 +19,7 @@ import { createMailActivities, type MailDeps } from '#activities/mail.js';
 import { createOperationActivities } from '#activities/operations.js';
 import { createReconcileActivities } from '#activities/reconcile.js';
 import { createRetentionActivities } from '#activities/retention.js';
+import { createWebhookActivities } from '#activities/webhook.js';
 import { STICKY_QUEUE_TIMEOUT, TASK_QUEUES } from '#src/contracts/temporal.js';
 import { ensurePartitions } from '#src/db/ensurePartitions.js';
 import { createMailer } from '#src/mail/createMailer.js';
@@ -138,13 +139,14 @@ async function createWorkers(
   const { config, db, bus, gateway, logger, openToken } = core;
   const workflows = async () => (await temporal.client()).workflow;
   const operations = createOperations({ db, bus, dispatcher, logger, temporal: workflows });
+  const urls = { allowPrivate: config.servers.allowPrivateUrls };
   const sendNow = (ids: readonly string[]) => dispatcher.sendNow(ids);
   const agentWork = createAgentActivities({
     db,
     bus,
     gateway,
     openToken,
-    resolveArtifact: createResolveArtifact({ urls: { allowPrivate: config.servers.allowPrivateUrls } }),
+    resolveArtifact: createResolveArtifact({ urls }),
     reachBudgetMs: config.agents.reachBudgetMs,
     stopping: core.shutdown.signal,
   });
@@ -191,6 +193,7 @@ async function createWorkers(
       ...createReconcileActivities(reconcileDeps),
       ...createRetentionActivities({ db, keep: config.retention, stopping: core.shutdown.signal }),
       ...createMailActivities(mailDeps(core)),
+      ...createWebhookActivities({ db, openToken, urls }),
     },
   });
   return Promise.all([

@@ -94,6 +94,13 @@ export interface MailActivities {
   sendMail(input: { mailId: string }): Promise<void>;
 }
 
+export interface WebhookActivities {
+  /** Calls the webhook of that delivery. May call it twice, with the same id; a row that is gone was delivered. */
+  callWebhook(input: { deliveryId: string }): Promise<void>;
+  /** Gives it up, and counts that against the webhook. */
+  buryDelivery(input: { deliveryId: string }): Promise<void>;
+}
+
 export interface LinkActivities {
   /** Follows the event streams of all agents until it is cancelled or its worker stops. */
   followAgents(input: { shard: number }): Promise<void>;

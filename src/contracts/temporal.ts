@@ -47,6 +47,10 @@ export function mailWorkflowId(mailId: string): string {
   return `mail:${mailId}`;
 }
 
+export function webhookWorkflowId(deliveryId: string): string {
+  return `webhook:${deliveryId}`;
+}
+
 /** With the defaults a workflow whose worker was killed went on after 18.6 s, with these after 9.8 s. */
 export const WORKFLOW_TASK_TIMEOUT = '4s';
 export const STICKY_QUEUE_TIMEOUT = '2s';

@@ -1,13 +1,13 @@
 import type { Transaction } from 'sequelize';
-import type { AlertCode } from '#src/domain/alert.js';
+import { DEFAULT_PREFERENCES, type AlertCode, type Preferences, type Severity } from '#src/domain/alert.js';
 import type { Database } from './connect.js';
 import { rows } from './sql.js';
-import type { JsonObject, NotificationSeverity } from './types.js';
+import type { JsonObject } from './types.js';
 
 export interface Alert {
   code: AlertCode;
   server_id: string;
-  severity: NotificationSeverity;
+  severity: Severity;
   /** One line for people. */
   title: string;
   body: string;
@@ -18,7 +18,7 @@ export interface Alert {
 
 /**
  * Tells everyone who sees the server: its owner, its members, the admins. Answers the ids of those who had not been told
- * of this occasion yet. Numbers are given under a lock of each user's head, so a reader never meets one out of order.
+ * of this occasion yet; what their preferences send elsewhere waits as a delivery then. Numbers are given under a lock of each user's head, so a reader never meets one out of order.
  */
 export async function raiseAlert(db: Database, alert: Alert, transaction?: Transaction): Promise<string[]> {
   const { code, server_id, severity, title, body, data, occasion } = alert;
@@ -32,10 +32,22 @@ export async function raiseAlert(db: Database, alert: Alert, transaction?: Trans
      ), numbered AS (
        INSERT INTO notification_heads AS h (user_id, seq) SELECT id, 1 FROM untold ORDER BY id
        ON CONFLICT (user_id) DO UPDATE SET seq = h.seq + 1 RETURNING user_id, seq
+     ), told AS (
+       INSERT INTO notifications (user_id, seq, dedupe_key, type, severity, title, body, data, server_id)
+       SELECT user_id, seq, $2, 'alert', $3, $4, $5, $6::jsonb, $1 FROM numbered
+       ON CONFLICT (user_id, dedupe_key) DO NOTHING RETURNING id, user_id
+     ), wanted AS (
+       SELECT t.id, t.user_id, u.email, $8::jsonb || coalesce(u.preferences, '{}') AS preferences
+       FROM told t JOIN users u ON u.id = t.user_id
+     ), mailed AS (
+       INSERT INTO deliveries (template, address, notification_id)
+       SELECT 'alert', email, id FROM wanted WHERE ${passes('email')}
+     ), called AS (
+       INSERT INTO deliveries (webhook_id, notification_id)
+       SELECT w.id, wanted.id FROM wanted JOIN webhooks w ON w.user_id = wanted.user_id
+       WHERE w.is_active AND (w.events = '{}' OR $7 = ANY(w.events)) AND ${passes('webhook')}
      )
-     INSERT INTO notifications (user_id, seq, dedupe_key, type, severity, title, body, data, server_id)
-     SELECT user_id, seq, $2, 'alert', $3, $4, $5, $6::jsonb, $1 FROM numbered
-     ON CONFLICT (user_id, dedupe_key) DO NOTHING RETURNING user_id`,
+     SELECT user_id FROM told`,
     {
       bind: [
         server_id,
@@ -44,9 +56,16 @@ export async function raiseAlert(db: Database, alert: Alert, transaction?: Trans
         title,
         body,
         JSON.stringify({ ...data, code }),
+        code,
+        JSON.stringify(DEFAULT_PREFERENCES),
       ],
       transaction,
     },
   );
   return told.map(({ user_id }) => user_id);
 }
+
+/** Whether an alert of severity $3 and code $7 goes that way. */
+const passes = (way: keyof Preferences) =>
+  `preferences #> '{${way},severities}' @> to_jsonb($3::text)
+   AND NOT preferences #> '{${way},muted}' @> to_jsonb($7::text)`;

@@ -4,7 +4,9 @@
  * test/integration/schema.test.ts compares them with the live columns.
  */
 import type { OperationEventData, OperationEventType } from '#src/contracts/operation.js';
+import type { AlertCode, Preferences, Severity } from '#src/domain/alert.js';
 import type { ErrorCode } from '#src/domain/errors.js';
+import type { WebhookFormat } from '#src/domain/webhook.js';
 import type {
   OperationKind,
   OperationProgress,
@@ -55,9 +57,6 @@ export type BackupTrigger = (typeof BACKUP_TRIGGERS)[number];
 export const BACKUP_STORAGES = ['agent', 'local', 's3'] as const;
 export type BackupStorage = (typeof BACKUP_STORAGES)[number];
 
-export const NOTIFICATION_SEVERITIES = ['info', 'warning', 'critical'] as const;
-export type NotificationSeverity = (typeof NOTIFICATION_SEVERITIES)[number];
-
 export type JsonObject = Record<string, unknown>;
 
 export interface UserRow {
@@ -68,6 +67,8 @@ export interface UserRow {
   role: Role;
   is_active: boolean;
   last_login: Date | null;
+  /** Null: the defaults. */
+  preferences: Partial<Preferences> | null;
   created_at: Date;
   updated_at: Date;
 }
@@ -138,10 +139,14 @@ export interface InvitationRow {
 }
 
 /** A mail that was not sent yet. */
-export interface MailRow {
+/** A mail has template and address, a call of a webhook has neither. */
+export interface DeliveryRow {
   id: string;
-  template: MailTemplate;
-  address: string;
+  template: MailTemplate | null;
+  address: string | null;
+  webhook_id: string | null;
+  /** What it tells of; null for a mail about something else, and for a trial. */
+  notification_id: string | null;
   request_id: string | null;
   /** Null: its workflow has been started. */
   dispatch_after: Date | null;
@@ -446,7 +451,7 @@ export interface NotificationRow {
   seq: number;
   dedupe_key: string | null;
   type: string;
-  severity: NotificationSeverity;
+  severity: Severity;
   title: string;
   body: string;
   data: JsonObject;
@@ -467,10 +472,16 @@ export interface WebhookRow {
   url: string;
   /** Sealed. */
   secret: string;
-  events: string[];
+  /** Empty: all. */
+  events: AlertCode[];
+  format: WebhookFormat;
   is_active: boolean;
+  /** Deliveries given up since the last that succeeded. */
   failures: number;
+  /** HTTP status of the newest attempt; null when nobody answered it. */
   last_status: number | null;
+  /** Why it failed; null when it succeeded. */
+  last_error: ErrorCode | null;
   last_delivery_at: Date | null;
   created_at: Date;
   updated_at: Date;

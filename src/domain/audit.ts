@@ -24,8 +24,11 @@ export const AUDIT_ACTIONS = [
   'totp.recovery-code-used',
   'user.deleted',
   'user.updated',
+  'webhook.created',
+  'webhook.deleted',
+  'webhook.updated',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
-export const AUDIT_TARGETS = ['agent', 'api-key', 'invitation', 'server', 'session', 'user'] as const;
+export const AUDIT_TARGETS = ['agent', 'api-key', 'invitation', 'server', 'session', 'user', 'webhook'] as const;
 export type AuditTarget = (typeof AUDIT_TARGETS)[number];

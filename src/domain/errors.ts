@@ -78,6 +78,7 @@ export const ERRORS = {
   'last-admin': facts(409, 'Somebody must remain to administrate', 'FAILED_PRECONDITION'),
   'own-account': facts(409, 'Administrators cannot take their own access', 'FAILED_PRECONDITION'),
   'too-many-keys': facts(409, 'The user has as many API keys as one can have', 'FAILED_PRECONDITION'),
+  'too-many-webhooks': facts(409, 'The user has as many webhooks as one can have', 'FAILED_PRECONDITION'),
   'agent-in-use': facts(409, 'The agent still holds servers', 'FAILED_PRECONDITION'),
   'no-agent': facts(409, 'No agent can take this server', 'FAILED_PRECONDITION'),
 
@@ -141,6 +142,7 @@ export const ERRORS = {
   // Us
   'database-unavailable': facts(503, 'The database does not answer', 'UNAVAILABLE', true),
   'mail-failed': facts(502, 'The mail server did not take the mail', 'UNAVAILABLE', true),
+  'webhook-failed': facts(502, 'The webhook did not take the call', 'UNAVAILABLE', true),
   'temporal-unavailable': facts(503, 'Temporal does not answer', 'UNAVAILABLE', true),
   'shutting-down': facts(503, 'The process is shutting down', 'UNAVAILABLE', true),
   internal: facts(500, 'Something broke on our side', 'INTERNAL', true),

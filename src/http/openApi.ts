@@ -18,6 +18,8 @@ const TAGS = {
   auth: 'Accounts, sessions, API keys and second factors',
   users: 'All accounts, for administrators',
   audit: 'Who did what',
+  notifications: 'What I was told: alerts about servers that I see',
+  webhooks: 'Where my alerts are sent, signed; a user’s own',
   agents: 'The hosts that run servers',
   servers: 'Minecraft servers, and what can be done with them',
   files: 'What is in the folder of a server, as its agent has it; paths are relative to that folder',

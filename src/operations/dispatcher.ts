@@ -4,9 +4,9 @@ import type { Logger } from 'pino';
 import type { Bus } from '#src/bus/bus.js';
 import { operationWorkflowId } from '#src/contracts/temporal.js';
 import type { Database } from '#src/db/connect.js';
-import { claimMails, markMailDispatched } from '#src/db/mails.js';
+import { claimDeliveries, markDeliveryDispatched } from '#src/db/deliveries.js';
 import { claimDispatches, markDispatched, readDispatches, type Dispatch } from '#src/db/outbox.js';
-import { startDelivery } from './mailDispatch.js';
+import { startDelivery } from './deliveryDispatch.js';
 import { workflowStartOptions, workflowTypeOf } from './workflowStart.js';
 
 export interface DispatcherDeps {
@@ -93,18 +93,18 @@ export class Dispatcher {
         const sent = await this.#sendAll(claims);
         if (claims.length < BATCH || sent === 0) break;
       }
-      await this.#sendMails();
+      await this.#sendDeliveries();
     } catch (error) {
       this.#deps.logger.warn({ err: error }, 'the outbox could not be read');
     }
   }
 
-  /** A batch a round: mails can wait for the next. */
-  async #sendMails(): Promise<void> {
-    for (const mail of await claimMails(this.#deps.db, BATCH)) {
-      const sent = await this.#tell({ mail: mail.id }, async client => {
-        await startDelivery(client, mail);
-        await markMailDispatched(this.#deps.db, mail.id);
+  /** A batch a round: mails and webhooks can wait for the next. */
+  async #sendDeliveries(): Promise<void> {
+    for (const delivery of await claimDeliveries(this.#deps.db, BATCH)) {
+      const sent = await this.#tell({ delivery: delivery.id }, async client => {
+        await startDelivery(client, delivery);
+        await markDeliveryDispatched(this.#deps.db, delivery.id);
       });
       if (!sent) return;
     }

@@ -2,7 +2,8 @@ import type { Message } from '#src/contracts/events.js';
 import type { LogEntryView } from '#src/contracts/logEntry.js';
 import type { ServerMetricsView } from '#src/contracts/metrics.js';
 import type { OperationEventView, OperationView } from '#src/contracts/operation.js';
-import type { AgentStatus, JsonObject, NotificationSeverity } from '#src/db/types.js';
+import type { AgentStatus, JsonObject } from '#src/db/types.js';
+import type { Severity } from '#src/domain/alert.js';
 import type { ErrorCode } from '#src/domain/errors.js';
 import type { ServerStatus } from '#src/domain/serverState.js';
 
@@ -47,7 +48,7 @@ export type ErrorData =
 export interface NotificationData {
   id: string;
   type: string;
-  severity: NotificationSeverity;
+  severity: Severity;
   title: string;
   body: string;
   /** For an alert: `code` and what it is about. */

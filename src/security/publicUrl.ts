@@ -47,6 +47,23 @@ export interface UrlRule {
  * A name that can't be resolved now passes: the download itself will say so, and whoever downloads looks again.
  */
 export async function assertFetchable(text: string, rule: UrlRule): Promise<void> {
+  const url = parseFetchable(text, rule);
+  if (!rule.allowPrivate) await resolvePublic(url, rule);
+}
+
+/**
+ * The same, at the moment of fetching, with the addresses that were looked at: connect to one of these and resolve the
+ * name no more, for it may mean something else by then. Empty when it can't be resolved.
+ */
+export async function resolveFetchable(
+  text: string,
+  rule: UrlRule,
+): Promise<{ url: URL; addresses: string[] }> {
+  const url = parseFetchable(text, rule);
+  return { url, addresses: await resolvePublic(url, rule) };
+}
+
+function parseFetchable(text: string, rule: UrlRule): URL {
   const url = URL.canParse(text) ? new URL(text) : null;
   const schemes = rule.allowPrivate ? ['https:', 'http:'] : ['https:'];
   if (!url || !schemes.includes(url.protocol)) {
@@ -57,10 +74,14 @@ export async function assertFetchable(text: string, rule: UrlRule): Promise<void
   if (url.username !== '' || url.password !== '') {
     throw new AppError('invalid-request', { detail: 'The URL must not carry credentials' });
   }
-  if (rule.allowPrivate) return;
+  return url;
+}
+
+async function resolvePublic(url: URL, rule: UrlRule): Promise<string[]> {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   const addresses = isIP(host) ? [host] : await resolveQuietly(host, rule.resolve ?? systemResolve);
-  if (addresses.some(isPrivateAddress)) throw new AppError('private-address');
+  if (!rule.allowPrivate && addresses.some(isPrivateAddress)) throw new AppError('private-address');
+  return addresses;
 }
 
 export function isPrivateAddress(address: string): boolean {

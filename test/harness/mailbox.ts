@@ -19,7 +19,7 @@ export async function openMailbox(db: Database): Promise<Mailbox> {
   const { sendMail } = createMailActivities({ db, mailer, publicUrl: 'https://aymc.example.test' });
   return {
     async collect(address) {
-      const waiting = await rows<{ id: string }>(db, 'SELECT id FROM mails ORDER BY created_at');
+      const waiting = await rows<{ id: string }>(db, 'SELECT id FROM deliveries ORDER BY created_at');
       for (const { id } of waiting) await sendMail({ mailId: id });
       return readMails(dir, address);
     },

@@ -52,13 +52,13 @@ describe('a forgotten password', function () {
     expect(await mailbox.collect(email)).to.have.length(1);
     for (const nobody of [disabled, 'nobody@example.test'])
       expect(await mailbox.collect(nobody)).to.deep.equal([]);
-    expect(await rows(api.db, 'SELECT 1 FROM mails')).to.deep.equal([]);
+    expect(await rows(api.db, 'SELECT 1 FROM deliveries')).to.deep.equal([]);
   });
 
   it('stores neither the token nor the mail', async () => {
     const { email, id } = await buildUser(api.db);
     await request(email);
-    const waiting = await rows(api.db, 'SELECT * FROM mails WHERE address = $1', { bind: [email] });
+    const waiting = await rows(api.db, 'SELECT * FROM deliveries WHERE address = $1', { bind: [email] });
     expect(Object.keys(waiting[0] ?? {})).to.have.members([
       'id',
       'template',

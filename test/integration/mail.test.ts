@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { requestMail } from '#src/db/mails.js';
+import { requestMail } from '#src/db/deliveries.js';
 import { rows } from '#src/db/sql.js';
 import { createMailer } from '#src/mail/createMailer.js';
 import { buildUser } from '#test/build.js';
@@ -35,7 +35,7 @@ describe('mails', function () {
     smtp.refuse(2);
     await requestMail(stack.db, { template, address: email, requestId });
     await waitFor(() => sentTo(email).length > 0, { timeoutMs: 30_000, what: 'the mail' });
-    const empty = async () => (await rows(stack.db, 'SELECT 1 FROM mails')).length === 0;
+    const empty = async () => (await rows(stack.db, 'SELECT 1 FROM deliveries')).length === 0;
     await waitFor(empty, { what: 'the end of its row' });
     expect(smtp.attempts).to.be.at.least(3);
     expect(sentTo(email)).to.have.length(1);
@@ -47,7 +47,7 @@ describe('mails', function () {
     await requestMail(stack.db, { template, address: email, requestId });
     const [{ id } = { id: '' }] = await rows<{ id: string }>(
       stack.db,
-      'SELECT id FROM mails WHERE address = $1',
+      'SELECT id FROM deliveries WHERE address = $1',
       { bind: [email] },
     );
     await waitFor(() => sentTo(email).length > 0, { timeoutMs: 30_000, what: 'the mail' });

@@ -8,9 +8,11 @@ import { violatedConstraint } from '#src/db/errors.js';
 import { createMigrator } from '#src/db/migrator.js';
 import { row, rows } from '#src/db/sql.js';
 import * as types from '#src/db/types.js';
+import { SEVERITIES } from '#src/domain/alert.js';
 import { OPERATION_KINDS, OPERATION_STATES, OPERATION_TRIGGERS } from '#src/domain/operation.js';
 import { PERMISSIONS, ROLES } from '#src/domain/permissions.js';
 import { DESIRED_STATES, SERVER_STATUSES } from '#src/domain/serverState.js';
+import { WEBHOOK_FORMATS } from '#src/domain/webhook.js';
 import { buildAgent, buildOperation, buildServer, buildUser } from '#test/build.js';
 import { createEmptyDatabase, createTestDatabase, type TestDatabase } from '#test/harness/database.js';
 
@@ -118,7 +120,8 @@ describe('schema', () => {
     backups_compression_check: types.COMPRESSIONS,
     backups_trigger_check: types.BACKUP_TRIGGERS,
     backups_storage_check: types.BACKUP_STORAGES,
-    notifications_severity_check: types.NOTIFICATION_SEVERITIES,
+    notifications_severity_check: SEVERITIES,
+    webhooks_format_check: WEBHOOK_FORMATS,
   };
 
   it('allows the values that the code knows and no others', async () => {

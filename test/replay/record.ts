@@ -9,13 +9,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { mailWorkflowId } from '#src/contracts/temporal.js';
-import { requestMail } from '#src/db/mails.js';
+import { mailWorkflowId, webhookWorkflowId } from '#src/contracts/temporal.js';
+import { requestMail, requestTrial } from '#src/db/deliveries.js';
 import { findOperation } from '#src/db/operationQueries.js';
 import { row } from '#src/db/sql.js';
 import type { OperationKind } from '#src/domain/operation.js';
+import { deriveSecretKey, sealSecret } from '#src/security/secretBox.js';
 import { buildServer, buildUser } from '../build.js';
 import { neverReady, onStart, onStop, onWork, refuse, startFakeAgent, type FakeAgent } from '../fakeAgent.js';
+import { startHookServer } from '../harness/hookServer.js';
 import { startTestStack, type TestStack } from '../harness/stack.js';
 import { waitFor } from '../harness/waitFor.js';
 import packageJson from '../../package.json' with { type: 'json' };
@@ -42,7 +44,7 @@ try {
 process.exit(0);
 
 async function recordAll(
-  { db, operations, temporal, register, ended }: TestStack,
+  { core, db, operations, temporal, register, ended }: TestStack,
   fake: FakeAgent,
 ): Promise<void> {
   const agentId = await register(fake);
@@ -138,11 +140,27 @@ async function recordAll(
 
   const { email } = await buildUser(db);
   await requestMail(db, { template: 'password-reset', address: email, requestId: 'recorded' });
-  const mail = await row<{ id: string }>(db, 'SELECT id FROM mails');
-  const sent = async () => (await row(db, 'SELECT 1 FROM mails')) === undefined;
+  const mail = await row<{ id: string }>(db, 'SELECT id FROM deliveries');
+  const sent = async () => (await row(db, 'SELECT 1 FROM deliveries')) === undefined;
   await waitFor(sent, { timeoutMs: 30_000, what: 'the mail' });
   await temporal.workflow.getHandle(mailWorkflowId(mail?.id ?? '')).result();
   await save('deliverNotification-sent', mailWorkflowId(mail?.id ?? ''));
+
+  const hooks = await startHookServer();
+  const secret = sealSecret(deriveSecretKey(core.jwtSecret), 'recorded');
+  const call = async (name: string, url: string) => {
+    const webhook = await db.models.Webhook.create({ user_id: user, url, secret });
+    const workflowId = webhookWorkflowId(await requestTrial(db, webhook.id, 'recorded'));
+    await waitFor(async () => (await row(db, 'SELECT 1 FROM deliveries')) === undefined, {
+      timeoutMs: 30_000,
+      what: 'the call',
+    });
+    await temporal.workflow.getHandle(workflowId).result();
+    await save(name, workflowId);
+  };
+  await call('deliverWebhook-delivered', hooks.url);
+  await call('deliverWebhook-buried', 'ftp://127.0.0.1/');
+  await hooks.close();
 
   await save('agentLink-following', 'agent-link:0');
   for (const type of ['reconcile', 'healthSweep', 'maintainPartitions']) {

@@ -1,5 +1,5 @@
 import { DataTypes, literal, type Sequelize } from 'sequelize';
-import type { InvitationRow, MailRow, RecoveryCodeRow, TotpFactorRow } from '../types.js';
+import type { InvitationRow, DeliveryRow, RecoveryCodeRow, TotpFactorRow } from '../types.js';
 import { defineModel, generatedId, optional, primaryKey, required, timeOfBirth } from './columns.js';
 
 export function defineAccounts(sequelize: Sequelize) {
@@ -34,10 +34,12 @@ export function defineAccounts(sequelize: Sequelize) {
       },
     ),
 
-    Mail: defineModel<MailRow, 'template' | 'address'>(sequelize, 'Mail', 'mails', {
+    Delivery: defineModel<DeliveryRow, never>(sequelize, 'Delivery', 'deliveries', {
       id: generatedId(),
-      template: required(DataTypes.TEXT),
-      address: required(DataTypes.TEXT),
+      template: optional(DataTypes.TEXT),
+      address: optional(DataTypes.TEXT),
+      webhook_id: optional(DataTypes.UUID),
+      notification_id: optional(DataTypes.UUID),
       request_id: optional(DataTypes.TEXT),
       dispatch_after: { ...optional(DataTypes.DATE), defaultValue: literal('now()') },
       created_at: timeOfBirth(),

@@ -12,6 +12,7 @@ export function defineIdentity(sequelize: Sequelize) {
       role: required(DataTypes.TEXT, 'user'),
       is_active: required(DataTypes.BOOLEAN, true),
       last_login: optional(DataTypes.DATE),
+      preferences: optional(DataTypes.JSONB),
       created_at: timeOfBirth(),
       updated_at: timeOfBirth(),
     }),

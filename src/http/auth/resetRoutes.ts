@@ -1,5 +1,5 @@
 import { appendAudit } from '#src/db/audit.js';
-import { requestMail } from '#src/db/mails.js';
+import { requestMail } from '#src/db/deliveries.js';
 import { isResetValid, spendReset } from '#src/db/passwordResets.js';
 import { inTransaction, row } from '#src/db/sql.js';
 import { AppError } from '#src/domain/errors.js';
