@@ -573,6 +573,157 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/api/v1/auth/me/preferences": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** Which alerts I get, beside the list of notifications */
+    get: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        200: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": components["schemas"]["Preferences"];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    /** Choose which alerts I get */
+    put: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody?: {
+        content: {
+          "application/json": {
+            email?: {
+              /** Of the alerts that go this way; none: nothing does */
+              severities: ("info" | "warning" | "critical")[];
+              /** Codes of alerts that don’t, whatever their severity */
+              muted: ("crash" | "crash-loop" | "server-hung" | "crash-report" | "eula-missing" | "incompatible-mods" | "missing-dependency" | "out-of-memory" | "overloaded" | "port-in-use" | "tick-stalled" | "world-corrupt" | "world-locked" | "wrong-java")[];
+            };
+            webhook?: {
+              /** Of the alerts that go this way; none: nothing does */
+              severities: ("info" | "warning" | "critical")[];
+              /** Codes of alerts that don’t, whatever their severity */
+              muted: ("crash" | "crash-loop" | "server-hung" | "crash-report" | "eula-missing" | "incompatible-mods" | "missing-dependency" | "out-of-memory" | "overloaded" | "port-in-use" | "tick-stalled" | "world-corrupt" | "world-locked" | "wrong-java")[];
+            };
+          };
+        };
+      };
+      responses: {
+        200: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": components["schemas"]["Preferences"];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        413: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/api/v1/auth/reset-password": {
     parameters: {
       query?: never;
@@ -1794,7 +1945,7 @@ export interface paths {
       parameters: {
         query?: {
           actor_id?: string;
-          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated";
+          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
           target_id?: string;
           /** Of that time or later */
           from?: string;
@@ -1860,6 +2011,742 @@ export interface paths {
     };
     put?: never;
     post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/v1/notifications": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** What I was told, newest first */
+    get: {
+      parameters: {
+        query?: {
+          /** True: what was not read yet; false: what was */
+          unread?: boolean;
+          type?: string;
+          severity?: "info" | "warning" | "critical";
+          server_id?: string;
+          /** Counted from 1; with per_page */
+          page?: number;
+          /** Default 20 */
+          per_page?: number;
+          /** Instead of page and per_page; with offset */
+          limit?: number;
+          offset?: number;
+        };
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        200: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": (components["schemas"]["Notification"])[];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/v1/notifications/read": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** I have read everything up to this one */
+    post: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody: {
+        content: {
+          "application/json": {
+            up_to_seq: number;
+          };
+        };
+      };
+      responses: {
+        200: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": {
+              read: number;
+            };
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        413: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/v1/notifications/{id}/read": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** I have read this one */
+    post: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        200: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": components["schemas"]["Notification"];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        404: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        413: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/v1/webhooks": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** My webhooks, and how their calls went */
+    get: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        200: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": (components["schemas"]["Webhook"])[];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    put?: never;
+    /** Have my alerts sent to a URL */
+    post: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path?: never;
+        cookie?: never;
+      };
+      requestBody: {
+        content: {
+          "application/json": {
+            url: string;
+            /** Codes of the alerts that it is told; none: all */
+            events?: ("crash" | "crash-loop" | "server-hung" | "crash-report" | "eula-missing" | "incompatible-mods" | "missing-dependency" | "out-of-memory" | "overloaded" | "port-in-use" | "tick-stalled" | "world-corrupt" | "world-locked" | "wrong-java")[];
+            /** `generic`: the notification as JSON; `discord`: as a webhook of Discord takes it */
+            format?: "generic" | "discord";
+          };
+        };
+      };
+      responses: {
+        201: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": components["schemas"]["CreatedWebhook"];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        409: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        413: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/v1/webhooks/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /** One webhook of mine */
+    get: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        200: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": components["schemas"]["Webhook"];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        404: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    /** Change a webhook, or switch it on again */
+    put: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody?: {
+        content: {
+          "application/json": {
+            url?: string;
+            /** Codes of the alerts that it is told; none: all */
+            events?: ("crash" | "crash-loop" | "server-hung" | "crash-report" | "eula-missing" | "incompatible-mods" | "missing-dependency" | "out-of-memory" | "overloaded" | "port-in-use" | "tick-stalled" | "world-corrupt" | "world-locked" | "wrong-java")[];
+            /** `generic`: the notification as JSON; `discord`: as a webhook of Discord takes it */
+            format?: "generic" | "discord";
+            /** Switching it on forgets its failures */
+            is_active?: boolean;
+            /** Read-only: ignored */
+            id?: unknown;
+            /** Read-only: ignored */
+            failures?: unknown;
+            /** Read-only: ignored */
+            last_status?: unknown;
+            /** Read-only: ignored */
+            last_error?: unknown;
+            /** Read-only: ignored */
+            last_delivery_at?: unknown;
+            /** Read-only: ignored */
+            created_at?: unknown;
+            /** Read-only: ignored */
+            updated_at?: unknown;
+          };
+        };
+      };
+      responses: {
+        200: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": components["schemas"]["Webhook"];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        404: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        413: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    post?: never;
+    /** Send nothing there any more */
+    delete: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        204: {
+          headers: { [name: string]: unknown };
+          content?: never;
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        404: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/v1/webhooks/{id}/test": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Call it now, with a message that says so */
+    post: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        202: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": {
+              delivery_id: string;
+            };
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        404: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        413: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
     delete?: never;
     options?: never;
     head?: never;
@@ -6333,12 +7220,12 @@ export interface components {
     };
     AuditEntry: {
       id: string;
-      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated";
+      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
       /** Null: nobody who was signed in */
       actor_id: string | null;
       /** At that time */
       actor_name: string | null;
-      target_type: "agent" | "api-key" | "invitation" | "server" | "session" | "user" | null;
+      target_type: "agent" | "api-key" | "invitation" | "server" | "session" | "user" | "webhook" | null;
       target_id: string | null;
       request_id: string | null;
       ip_address: string | null;
@@ -6411,6 +7298,27 @@ export interface components {
       /** The key itself, never shown again */
       key: string;
     };
+    CreatedWebhook: {
+      id: string;
+      url: string;
+      /** Codes of the alerts that it is told; none: all */
+      events: ("crash" | "crash-loop" | "server-hung" | "crash-report" | "eula-missing" | "incompatible-mods" | "missing-dependency" | "out-of-memory" | "overloaded" | "port-in-use" | "tick-stalled" | "world-corrupt" | "world-locked" | "wrong-java")[];
+      /** `generic`: the notification as JSON; `discord`: as a webhook of Discord takes it */
+      format: "generic" | "discord";
+      is_active: boolean;
+      /** Deliveries given up, one after the other */
+      failures: number;
+      /** HTTP status of the newest attempt; null: nobody answered */
+      last_status: number | null;
+      /** Why it failed; null: it succeeded */
+      last_error: string | null;
+      /** Of the newest attempt */
+      last_delivery_at: string | null;
+      created_at: string;
+      updated_at: string;
+      /** Signs every call; never shown again */
+      secret: string;
+    };
     FileEntry: {
       name: string;
       path: string;
@@ -6453,6 +7361,20 @@ export interface components {
     };
     Message: {
       message: string;
+    };
+    Notification: {
+      id: string;
+      /** Counts up within my notifications */
+      seq: number;
+      /** `alert`: `data.code` says of what kind */
+      type: string;
+      severity: "info" | "warning" | "critical";
+      title: string;
+      body: string;
+      data: { [key: string]: unknown };
+      server_id: string | null;
+      read_at: string | null;
+      created_at: string;
     };
     Operation: {
       id: string;
@@ -6510,13 +7432,27 @@ export interface components {
       };
       at: string;
     };
+    Preferences: {
+      email: {
+        /** Of the alerts that go this way; none: nothing does */
+        severities: ("info" | "warning" | "critical")[];
+        /** Codes of alerts that don’t, whatever their severity */
+        muted: ("crash" | "crash-loop" | "server-hung" | "crash-report" | "eula-missing" | "incompatible-mods" | "missing-dependency" | "out-of-memory" | "overloaded" | "port-in-use" | "tick-stalled" | "world-corrupt" | "world-locked" | "wrong-java")[];
+      };
+      webhook: {
+        /** Of the alerts that go this way; none: nothing does */
+        severities: ("info" | "warning" | "critical")[];
+        /** Codes of alerts that don’t, whatever their severity */
+        muted: ("crash" | "crash-loop" | "server-hung" | "crash-report" | "eula-missing" | "incompatible-mods" | "missing-dependency" | "out-of-memory" | "overloaded" | "port-in-use" | "tick-stalled" | "world-corrupt" | "world-locked" | "wrong-java")[];
+      };
+    };
     /** RFC 9457. `code` is stable; `error` repeats `detail` for existing clients. */
     Problem: {
       type: string;
       title: string;
       status: number;
       detail: string;
-      code: "invalid-request" | "invalid-json" | "body-too-large" | "unsupported-media-type" | "method-not-allowed" | "route-not-found" | "request-timeout" | "rate-limited" | "idempotency-key-reused" | "unauthenticated" | "invalid-credentials" | "token-expired" | "token-reused" | "wrong-password" | "account-disabled" | "totp-required" | "invalid-totp" | "wrong-totp" | "totp-enabled" | "totp-not-enrolled" | "invalid-reset-token" | "invalid-invitation" | "insufficient-scope" | "forbidden" | "registration-closed" | "not-found" | "name-taken" | "email-taken" | "port-taken" | "agent-exists" | "user-in-use" | "last-admin" | "own-account" | "too-many-keys" | "agent-in-use" | "no-agent" | "queue-full" | "server-deleting" | "operation-finished" | "not-cancellable" | "needs-operator" | "not-resting" | "superseded" | "cancelled" | "lost-workflow" | "compensation-failed" | "stale-write" | "not-installed" | "eula-not-accepted" | "server-running" | "server-not-running" | "console-busy" | "java-missing" | "port-in-use" | "lease-frozen" | "no-lease" | "start-failed" | "start-timeout" | "stop-failed" | "outcome-unknown" | "artifact-unknown" | "checksum-mismatch" | "upstream-refused" | "upstream-failed" | "upstream-not-a-jar" | "artifact-too-large" | "private-address" | "disk-full" | "agent-unreachable" | "agent-timeout" | "agent-refused" | "agent-tls" | "agent-unsupported" | "agent-failed" | "invalid-path" | "file-not-found" | "file-exists" | "folder-too-large" | "precondition-failed" | "range-not-satisfiable" | "too-many-transfers" | "database-unavailable" | "mail-failed" | "temporal-unavailable" | "shutting-down" | "internal";
+      code: "invalid-request" | "invalid-json" | "body-too-large" | "unsupported-media-type" | "method-not-allowed" | "route-not-found" | "request-timeout" | "rate-limited" | "idempotency-key-reused" | "unauthenticated" | "invalid-credentials" | "token-expired" | "token-reused" | "wrong-password" | "account-disabled" | "totp-required" | "invalid-totp" | "wrong-totp" | "totp-enabled" | "totp-not-enrolled" | "invalid-reset-token" | "invalid-invitation" | "insufficient-scope" | "forbidden" | "registration-closed" | "not-found" | "name-taken" | "email-taken" | "port-taken" | "agent-exists" | "user-in-use" | "last-admin" | "own-account" | "too-many-keys" | "too-many-webhooks" | "agent-in-use" | "no-agent" | "queue-full" | "server-deleting" | "operation-finished" | "not-cancellable" | "needs-operator" | "not-resting" | "superseded" | "cancelled" | "lost-workflow" | "compensation-failed" | "stale-write" | "not-installed" | "eula-not-accepted" | "server-running" | "server-not-running" | "console-busy" | "java-missing" | "port-in-use" | "lease-frozen" | "no-lease" | "start-failed" | "start-timeout" | "stop-failed" | "outcome-unknown" | "artifact-unknown" | "checksum-mismatch" | "upstream-refused" | "upstream-failed" | "upstream-not-a-jar" | "artifact-too-large" | "private-address" | "disk-full" | "agent-unreachable" | "agent-timeout" | "agent-refused" | "agent-tls" | "agent-unsupported" | "agent-failed" | "invalid-path" | "file-not-found" | "file-exists" | "folder-too-large" | "precondition-failed" | "range-not-satisfiable" | "too-many-transfers" | "database-unavailable" | "mail-failed" | "webhook-failed" | "temporal-unavailable" | "shutting-down" | "internal";
       instance: string;
       request_id: string;
       errors?: ({
@@ -6672,6 +7608,25 @@ export interface components {
       role: "admin" | "user" | "viewer";
       is_active: boolean;
       last_login: string | null;
+      created_at: string;
+      updated_at: string;
+    };
+    Webhook: {
+      id: string;
+      url: string;
+      /** Codes of the alerts that it is told; none: all */
+      events: ("crash" | "crash-loop" | "server-hung" | "crash-report" | "eula-missing" | "incompatible-mods" | "missing-dependency" | "out-of-memory" | "overloaded" | "port-in-use" | "tick-stalled" | "world-corrupt" | "world-locked" | "wrong-java")[];
+      /** `generic`: the notification as JSON; `discord`: as a webhook of Discord takes it */
+      format: "generic" | "discord";
+      is_active: boolean;
+      /** Deliveries given up, one after the other */
+      failures: number;
+      /** HTTP status of the newest attempt; null: nobody answered */
+      last_status: number | null;
+      /** Why it failed; null: it succeeded */
+      last_error: string | null;
+      /** Of the newest attempt */
+      last_delivery_at: string | null;
       created_at: string;
       updated_at: string;
     };
