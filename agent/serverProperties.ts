@@ -23,6 +23,8 @@ export function setProperties(text: string, values: Readonly<Record<string, stri
     result += valueOf(line.text) === value ? line.text : `${line.key}=${value}${lineEnd(line.text)}`;
   }
   const newline = text.includes('\r\n') ? '\r\n' : '\n';
+  // A last line that goes on would take in the next one.
+  if (missing.size > 0 && GOES_ON.test(result)) result += newline;
   for (const [key, value] of missing) {
     if (result !== '' && !result.endsWith('\n')) result += newline;
     result += `${key}=${value}${newline}`;
@@ -36,6 +38,8 @@ export function getProperty(text: string, key: string): string | undefined {
   return found;
 }
 
+const GOES_ON = /(?<!\\)(?:\\\\)*\\\r?\n$/;
+
 function* logicalLines(text: string): Generator<LogicalLine> {
   const natural = text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
   for (let i = 0; i < natural.length; i++) {
@@ -44,16 +48,22 @@ function* logicalLines(text: string): Generator<LogicalLine> {
       yield { text: line, key: undefined };
       continue;
     }
-    while (/(?<!\\)(\\\\)*\\\r?\n$/.test(line) && i + 1 < natural.length) line += natural[++i] ?? '';
+    while (GOES_ON.test(line) && i + 1 < natural.length) line += natural[++i] ?? '';
+    const joined = joinedUp(line);
     yield {
       text: line,
-      key: /^[ \t\f]*((?:\\.|[^\\=: \t\f\r\n])+)/.exec(line)?.[1]?.replace(/\\(.)/g, '$1'),
+      key: /^[ \t\f]*((?:\\.|[^\\=: \t\f\r\n])+)/.exec(joined)?.[1]?.replace(/\\(.)/g, '$1'),
     };
   }
 }
 
+/** Without the ends of its natural lines, but for the last. */
+function joinedUp(line: string): string {
+  return line.replace(/(?<!\\)((?:\\\\)*)\\\r?\n[ \t\f]*/g, '$1');
+}
+
 function valueOf(line: string): string {
-  const value = line.replace(/^[ \t\f]*(?:\\.|[^\\=: \t\f\r\n])+[ \t\f]*[=:]?[ \t\f]*/, '');
+  const value = joinedUp(line).replace(/^[ \t\f]*(?:\\.|[^\\=: \t\f\r\n])+[ \t\f]*[=:]?[ \t\f]*/, '');
   return value.replace(/\r?\n$/, '');
 }
 

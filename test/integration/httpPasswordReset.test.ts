@@ -63,6 +63,8 @@ describe('a forgotten password', function () {
       'id',
       'template',
       'address',
+      'webhook_id',
+      'notification_id',
       'request_id',
       'dispatch_after',
       'created_at',

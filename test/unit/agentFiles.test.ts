@@ -79,6 +79,14 @@ describe('agent files', () => {
       );
     });
 
+    it('knows lines that go on in the next one, also where the file ends with such a line', () => {
+      expect(getProperty('a=1\\\n   2\n', 'a')).to.equal('12');
+      const text = setProperties('a=1\\\n', { 'server-port': '5' });
+      expect(text).to.equal('a=1\\\n\nserver-port=5\n');
+      expect(getProperty(text, 'server-port')).to.equal('5');
+      expect(getProperty(text, 'a')).to.equal('1');
+    });
+
     it('survives on disk in whatever encoding it has', async () => {
       const bytes = Buffer.concat([
         Buffer.from('motd=Caf'),

@@ -3,7 +3,7 @@ import { row } from '#src/db/sql.js';
 import { SEVERITIES, type Severity } from '#src/domain/alert.js';
 import { AppError } from '#src/domain/errors.js';
 import { anyText, idParams, integer, named, time, uuid } from '../fields.js';
-import { signedIn } from '../gates.js';
+import { inPerson, signedIn } from '../gates.js';
 import { LIST_HEADERS, listQuery, pageHeaders, readPage, type PageQuery } from '../paging.js';
 import { defineRoute, type Route } from '../route.js';
 import { listNotifications, markRead, type Told } from './queries.js';
@@ -63,7 +63,7 @@ const readAll = defineRoute({
   path: '/notifications/read',
   tag,
   summary: 'I have read everything up to this one',
-  auth: signedIn,
+  auth: inPerson,
   body: Joi.object<{ up_to_seq: number }, true>({ up_to_seq: integer().min(0).required() }),
   success: { status: 200, schema: Joi.object({ read: Joi.number().integer().required() }) },
   async handler({ actor, body }, { db }) {
@@ -77,7 +77,7 @@ const readOne = defineRoute({
   path: '/notifications/:id/read',
   tag,
   summary: 'I have read this one',
-  auth: signedIn,
+  auth: inPerson,
   params: idParams,
   success: { status: 200, schema: notification },
   errors: ['not-found'],
