@@ -65,6 +65,8 @@ describe('a forgotten password', function () {
       'address',
       'request_id',
       'dispatch_after',
+      'webhook_id',
+      'notification_id',
       'created_at',
     ]);
     const [mail = ''] = await mailbox.collect(email);
