@@ -30,5 +30,13 @@ export const AUDIT_ACTIONS = [
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
-export const AUDIT_TARGETS = ['agent', 'api-key', 'invitation', 'server', 'session', 'user', 'webhook'] as const;
+export const AUDIT_TARGETS = [
+  'agent',
+  'api-key',
+  'invitation',
+  'server',
+  'session',
+  'user',
+  'webhook',
+] as const;
 export type AuditTarget = (typeof AUDIT_TARGETS)[number];

@@ -134,17 +134,22 @@ describe('what people are told', function () {
         expect((await other.send(`${method} ${path}`, call)).status, method).to.equal(404);
       }
       expect((await other.send(`POST ${path}/test`)).status).to.equal(404);
-      const whole: object = { ...Object(rowsOf(listed)[0]), is_active: false, format: 'discord' };
+      const whole = { ...rowsOf(listed)[0], is_active: false, format: 'discord' };
       const changed = await user.send(`PUT ${path}`, { body: whole });
       expect(changed.body).to.include({ is_active: false, format: 'discord', url });
       expect((await user.send(`DELETE ${path}`)).status).to.equal(204);
       expect((await user.send(`GET ${path}`)).status).to.equal(404);
       const audited = await rows<{ data: object }>(
         api.db,
-        'SELECT data FROM audit_log WHERE target_id = $1 ORDER BY at',
+        'SELECT action, data FROM audit_log WHERE target_id = $1 ORDER BY at',
         { bind: [textAt(made, 'id')] },
       );
-      expect(audited.map(({ data }) => data)).to.deep.equal(Array(3).fill({ host: '127.0.0.1:1' }));
+      expect(audited).to.deep.equal(
+        ['created', 'updated', 'deleted'].map(what => ({
+          action: `webhook.${what}`,
+          data: { host: '127.0.0.1:1' },
+        })),
+      );
     });
 
     it('are switched on again without their failures', async () => {

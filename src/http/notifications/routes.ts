@@ -95,7 +95,14 @@ const readOne = defineRoute({
 function present(told: Told) {
   const { id, seq, type, severity, title, body, data, server_id, read_at, created_at } = told;
   return {
-    ...{ id, seq, type, severity, title, body, data, server_id },
+    id,
+    seq,
+    type,
+    severity,
+    title,
+    body,
+    data,
+    server_id,
     read_at: read_at?.toISOString() ?? null,
     created_at: created_at.toISOString(),
   };

@@ -148,7 +148,14 @@ async function record(
 function present(webhook: WebhookRow) {
   const { id, url, events, format, is_active, failures, last_status, last_error } = webhook;
   return {
-    ...{ id, url, events, format, is_active, failures, last_status, last_error },
+    id,
+    url,
+    events,
+    format,
+    is_active,
+    failures,
+    last_status,
+    last_error,
     last_delivery_at: webhook.last_delivery_at?.toISOString() ?? null,
     created_at: webhook.created_at.toISOString(),
     updated_at: webhook.updated_at.toISOString(),
