@@ -41,10 +41,14 @@ export async function listOwned(db: Database, agentId: string): Promise<OwnedSer
 /** What counts for starting a server of this agent; read afresh, as it changes every few seconds. */
 export interface LeaseStanding {
   capabilities: AgentRow['capabilities'];
-  /** Its newest grant, if it is not over yet, lets it start leased servers. */
+  /** It renews, and may start leased servers. */
   holds: boolean;
 }
 
+/**
+ * A grant that is older than half its time is no sign of life: whoever renews does so more often (config/rules.ts), and
+ * at the agent it ends a little earlier than here, so that a server which it has just ended would seem to have one.
+ */
 export async function readLeaseStanding(
   db: Database,
   agentId: string,
@@ -53,7 +57,7 @@ export async function readLeaseStanding(
   const found = await row<LeaseStanding>(
     db,
     `SELECT capabilities, NOT lease_frozen
-       AND coalesce(lease_renewed_at > now() - $2 * interval '1 millisecond', false) AS holds
+       AND coalesce(lease_renewed_at > now() - $2 / 2.0 * interval '1 millisecond', false) AS holds
      FROM agents WHERE id = $1`,
     { bind: [agentId, ttlMs] },
   );

@@ -141,11 +141,14 @@ describe('what people are told', function () {
       expect((await user.send(`GET ${path}`)).status).to.equal(404);
       const audited = await rows<{ data: object }>(
         api.db,
-        'SELECT data FROM audit_log WHERE target_id = $1 ORDER BY at',
+        'SELECT action, data FROM audit_log WHERE target_id = $1 ORDER BY at',
         { bind: [textAt(made, 'id')] },
       );
-      expect(audited.map(({ data }) => data)).to.deep.equal(
-        Array.from({ length: 3 }, () => ({ host: '127.0.0.1:1' })),
+      expect(audited).to.deep.equal(
+        ['created', 'updated', 'deleted'].map(what => ({
+          action: `webhook.${what}`,
+          data: { host: '127.0.0.1:1' },
+        })),
       );
     });
 
