@@ -67,8 +67,6 @@ describe('a forgotten password', function () {
       'notification_id',
       'request_id',
       'dispatch_after',
-      'webhook_id',
-      'notification_id',
       'created_at',
     ]);
     const [mail = ''] = await mailbox.collect(email);
