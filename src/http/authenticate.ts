@@ -3,7 +3,7 @@ import koaJwt from 'koa-jwt';
 import { AppError } from '#src/domain/errors.js';
 import { hasScope, type ScopeNeed } from '#src/domain/scopes.js';
 import type { Identities, Identity } from '#src/security/identities.js';
-import { isApiKey, readClaims, TOKEN_ALGORITHM, tokenError } from '#src/security/tokens.js';
+import { bearerOf, isApiKey, readClaims, TOKEN_ALGORITHM, tokenError } from '#src/security/tokens.js';
 import type { ApiContext } from './context.js';
 import { rateLimitHeaders, takeOrThrow, type RateLimiter } from './rateLimiter.js';
 
@@ -31,7 +31,7 @@ export function createAuthenticate({ jwtSecret, identities, userLimiter }: Authe
   async function identify(ctx: ApiContext): Promise<Identity> {
     const authorization = ctx.get('Authorization');
     if (!authorization) throw new AppError('unauthenticated');
-    const token = /^Bearer (\S+)$/i.exec(authorization)?.[1];
+    const token = bearerOf(authorization);
     // Before koa-jwt, which would refuse what is no JWT.
     if (token !== undefined && isApiKey(token)) return (await identities.authenticate(token)).user;
     ctx.state.secret = jwtSecret;

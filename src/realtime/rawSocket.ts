@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type RawData, type WebSocket } from 'ws';
 import type { Message } from '#src/contracts/events.js';
 import { AppError, ERRORS } from '#src/domain/errors.js';
 import type { Logger } from '#src/observability/logger.js';
+import { bearerOf } from '#src/security/tokens.js';
 import type { Authenticate, Principal } from './client.js';
 import type { Connection } from './connection.js';
 import type { Hub } from './hub.js';
+import { waitForGoodbyes } from './goodbyes.js';
 import { errorMessage } from './messages.js';
 import { flat, plain, type Dialect } from './rawDialects.js';
 import { asAppError, problemOf } from './socketRequests.js';
@@ -20,7 +21,6 @@ export const RAW_SOCKET_PATH = '/api/v1/ws';
 const MAX_FRAME_BYTES = 64 * 1024;
 /** Proxies cut what is silent for a minute. Protocol pings: no client has to do anything for them. */
 const PING_MS = 25_000;
-const CLOSE_GRACE_MS = 1_000;
 /** RFC 6455 §7.4.1: try again, and do not. */
 const SERVICE_RESTART = 1012;
 const POLICY_VIOLATION = 1008;
@@ -120,13 +120,9 @@ export function createRawSockets({ hub, authenticate, logger, pingMs = PING_MS }
     upgrade: (request, socket, head) => void admit(request, socket, head),
     async close() {
       clearInterval(pings);
-      const deadline = new AbortController();
-      const timeUp = sleep(CLOSE_GRACE_MS, undefined, { signal: deadline.signal }).catch(() => undefined);
-      const gone = [...server.clients].map(
-        socket => new Promise<void>(resolve => socket.once('close', () => resolve())),
+      await waitForGoodbyes(
+        [...server.clients].map(socket => new Promise(resolve => socket.once('close', resolve))),
       );
-      await Promise.race([Promise.all(gone), timeUp]);
-      deadline.abort();
       for (const socket of server.clients) socket.terminate();
     },
   };
@@ -158,7 +154,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 /** Browsers can set no headers for a WebSocket, so most tokens come in the query. */
 function tokenOf({ headers, url = '' }: IncomingMessage): string | null {
-  const [, bearer] = /^Bearer (\S+)$/i.exec(headers.authorization ?? '') ?? [];
+  const bearer = bearerOf(headers.authorization);
   if (bearer !== undefined) return bearer;
   const [, query = ''] = url.split('?', 2);
   return new URLSearchParams(query).get('token') || null;

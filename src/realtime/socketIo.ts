@@ -1,13 +1,14 @@
 import type { Server as HttpServer } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Server, type DefaultEventsMap, type Socket } from 'socket.io';
 import type { ClientToServerEvents, ServerToClientEvents } from '#src/contracts/events.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Logger } from '#src/observability/logger.js';
+import { bearerOf } from '#src/security/tokens.js';
 import type { Authenticate, Principal } from './client.js';
 import type { Connection } from './connection.js';
 import type { Hub } from './hub.js';
 import { createFanOut } from './fanOut.js';
+import { waitForGoodbyes } from './goodbyes.js';
 import { errorMessage } from './messages.js';
 import { asAppError, problemOf, serveRequests } from './socketRequests.js';
 
@@ -15,7 +16,6 @@ import { asAppError, problemOf, serveRequests } from './socketRequests.js';
 const MAX_FRAME_BYTES = 64 * 1024;
 /** A connection that does not get through its handshake is nobody. */
 const CONNECT_TIMEOUT_MS = 10_000;
-const CLOSE_GRACE_MS = 1_000;
 
 interface SocketData {
   token: string;
@@ -119,13 +119,11 @@ export function attachSocketIo({ http, hub, authenticate, cors, logger }: Socket
 
   return {
     async close() {
-      const deadline = new AbortController();
-      const timeUp = sleep(CLOSE_GRACE_MS, undefined, { signal: deadline.signal }).catch(() => undefined);
-      const gone = [...io.sockets.sockets.values()].map(
-        socket => new Promise<void>(resolve => socket.once('disconnect', () => resolve())),
+      await waitForGoodbyes(
+        [...io.sockets.sockets.values()].map(
+          socket => new Promise(resolve => socket.once('disconnect', resolve)),
+        ),
       );
-      await Promise.race([Promise.all(gone), timeUp]);
-      deadline.abort();
       // Not io.close(): that one would close the http server as well.
       io.engine.close();
     },
@@ -141,5 +139,5 @@ function closeSocket(socket: IoSocket, reason: AppError): void {
 function tokenOf(socket: IoSocket): string | null {
   const token: unknown = socket.handshake.auth['token'];
   if (typeof token === 'string' && token !== '') return token;
-  return /^Bearer (\S+)$/i.exec(socket.handshake.headers.authorization ?? '')?.[1] ?? null;
+  return bearerOf(socket.handshake.headers.authorization) ?? null;
 }

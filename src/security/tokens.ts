@@ -84,6 +84,11 @@ export function newApiKey(): NewApiKey {
   return { key, prefix: key.slice(0, SHOWN_CHARS) };
 }
 
+/** The token of an Authorization header; undefined when it has none. */
+export function bearerOf(authorization = ''): string | undefined {
+  return /^Bearer (\S+)$/i.exec(authorization)?.[1];
+}
+
 export function isApiKey(token: string): boolean {
   return token.startsWith(API_KEY_PREFIX);
 }
