@@ -1,13 +1,10 @@
 import { ProcessState } from '#proto/gen/agent.js';
-import { agentAddress } from '#src/agents/address.js';
 import { confirmUnchanged, listServersOf } from '#src/db/reconciliation.js';
 import { alertSilence, type Silence } from '#src/db/silences.js';
 import type { AgentRow, ServerRow } from '#src/db/types.js';
-import { AppError } from '#src/domain/errors.js';
 import { acceptCorrection } from './acceptCorrection.js';
+import { inspectAgent } from './inspectAgent.js';
 import type { ReconcileDeps } from './reconcileDeps.js';
-
-const RPC_DEADLINE_MS = 5_000;
 
 export interface HungDeps extends ReconcileDeps {
   /** How long a running server answers nothing before it counts as hung. */
@@ -58,9 +55,8 @@ export class HungServers {
 
   /** As the reconciler does it: first the row, then the agent, and only if nothing was asked of the server meanwhile. */
   async #restart(silences: readonly Silence[]): Promise<void> {
-    const { db, gateway, openToken } = this.deps;
     const ids = silences.map(({ server_id }) => server_id);
-    const wanted = (await listServersOf(db, this.agent.id, ids)).filter(
+    const wanted = (await listServersOf(this.deps.db, this.agent.id, ids)).filter(
       server =>
         server.current_op_id === null &&
         server.restart_when_hung &&
@@ -68,16 +64,10 @@ export class HungServers {
         server.status === 'running',
     );
     if (wanted.length === 0) return;
-    let running: Map<string, string>;
-    try {
-      const call = { deadlineMs: RPC_DEADLINE_MS };
-      const { servers } = await gateway.inspectServers(agentAddress(this.agent, openToken), call);
-      const alive = servers.filter(({ state }) => state === ProcessState.RUNNING);
-      running = new Map(alive.map(({ serverId, runId }) => [serverId, runId]));
-    } catch (error) {
-      if (error instanceof AppError) return;
-      throw error;
-    }
+    const states = await inspectAgent(this.deps, this.agent);
+    if (!states) return;
+    const alive = states.servers.filter(({ state }) => state === ProcessState.RUNNING);
+    const running = new Map(alive.map(({ serverId, runId }) => [serverId, runId]));
     for (const server of wanted) {
       const noticed = this.#noticed.get(server.id);
       if (noticed && noticed.run_id === running.get(server.id)) await this.#accept(server, noticed);

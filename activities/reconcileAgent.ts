@@ -1,5 +1,4 @@
-import { ProcessState, type ServerState, type ServerStates } from '#proto/gen/agent.js';
-import { agentAddress } from '#src/agents/address.js';
+import { ProcessState, type ServerState } from '#proto/gen/agent.js';
 import { recordBoot } from '#src/db/agentHealth.js';
 import { recordCrash } from '#src/db/crashes.js';
 import { readLeaseStanding, type LeaseStanding } from '#src/db/leases.js';
@@ -11,15 +10,13 @@ import {
   raiseNumbers,
 } from '#src/db/reconciliation.js';
 import type { AgentRow, ServerRow } from '#src/db/types.js';
-import { AppError } from '#src/domain/errors.js';
 import { livesUnderLease } from '#src/domain/leases.js';
 import { correctionFor, type Correction, type ObservedServer } from '#src/domain/reconciliation.js';
 import { acceptCorrection, type Acceptance } from './acceptCorrection.js';
 import { observed } from './agentWork.js';
 import { crashOf } from './crashOf.js';
+import { inspectAgent } from './inspectAgent.js';
 import type { ReconcileDeps } from './reconcileDeps.js';
-
-const RPC_DEADLINE_MS = 5_000;
 
 export interface AgentFindings {
   /** Corrections that were accepted. */
@@ -45,7 +42,7 @@ export async function reconcileAgent(
   const idle = servers.filter(server => server.current_op_id === null);
   const busy = servers.filter(server => server.current_op_id !== null).map(({ id }) => id);
   if (idle.length === 0 && serverIds) return { accepted: 0, strangers: 0, busy };
-  const states = await inspect(deps, agent);
+  const states = await inspectAgent(deps, agent);
   if (!states) return { accepted: 0, strangers: 0, busy };
   // What went down with its host has not crashed; what we have just read does not know of the boot.
   if (states.bootId !== agent.boot_id && (await recordBoot(deps.db, agent.id, states.bootId))) {
@@ -60,16 +57,6 @@ export async function reconcileAgent(
     if (await reconcileServer(deps, server, byId.get(server.id), standing)) accepted += 1;
   }
   return { accepted, strangers: serverIds ? 0 : await reportStrangers(deps, agent, states.servers), busy };
-}
-
-async function inspect(deps: ReconcileDeps, agent: AgentRow): Promise<ServerStates | null> {
-  try {
-    const address = agentAddress(agent, deps.openToken);
-    return await deps.gateway.inspectServers(address, { deadlineMs: RPC_DEADLINE_MS });
-  } catch (error) {
-    if (error instanceof AppError) return null;
-    throw error;
-  }
 }
 
 async function reconcileServer(
