@@ -1,8 +1,9 @@
 import type { Transaction } from 'sequelize';
+import type { NotificationView } from '#src/contracts/notification.js';
 import { DEFAULT_PREFERENCES, type AlertCode, type Preferences, type Severity } from '#src/domain/alert.js';
 import type { Database } from './connect.js';
 import { rows } from './sql.js';
-import type { JsonObject } from './types.js';
+import type { JsonObject, NotificationRow } from './types.js';
 
 export interface Alert {
   code: AlertCode;
@@ -63,6 +64,21 @@ export async function raiseAlert(db: Database, alert: Alert, transaction?: Trans
     },
   );
   return told.map(({ user_id }) => user_id);
+}
+
+export function viewNotification(told: NotificationRow): NotificationView {
+  const { id, type, severity, title, body, data, server_id, read_at, created_at } = told;
+  return {
+    id,
+    type,
+    severity,
+    title,
+    body,
+    data,
+    server_id,
+    read_at: read_at?.toISOString() ?? null,
+    created_at: created_at.toISOString(),
+  };
 }
 
 /** Whether an alert of severity $3 and code $7 goes that way. */

@@ -1,5 +1,6 @@
 import type { Channel, Message } from '#src/contracts/events.js';
 import type { OperationEventView } from '#src/contracts/operation.js';
+import { viewNotification } from '#src/db/alerts.js';
 import type { Database } from '#src/db/connect.js';
 import { findLogGap, readLogHeads, readLogs, viewLog } from '#src/db/consoleStorage.js';
 import {
@@ -201,7 +202,10 @@ function operationSource(db: Database, name: string, operationId: string): Event
 /** What one user is told. Places are `seq`, given out under a lock of the user's head. */
 function notificationSource(db: Database, name: string, userId: string): EventSource {
   const entriesOf = (found: readonly NotificationRow[]): Entry[] =>
-    found.map(told => ({ seq: told.seq, message: messageToUser(name, told) }));
+    found.map(told => ({
+      seq: told.seq,
+      message: notificationMessage(name, viewNotification(told), encodeCursor(told.seq)),
+    }));
   return {
     head: () => notificationHead(db, userId),
     read: async (after, limit) =>
@@ -227,13 +231,6 @@ function notificationSource(db: Database, name: string, userId: string): EventSo
 
 async function notificationHead(db: Database, userId: string): Promise<number> {
   return (await readNotificationHeads(db, [userId])).get(userId) ?? 0;
-}
-
-function messageToUser(name: string, told: NotificationRow) {
-  const { id, type, severity, title, body, data, server_id, read_at, created_at } = told;
-  const at = created_at.toISOString();
-  const view = { id, type, severity, title, body, data, server_id, read_at: read_at?.toISOString() ?? null };
-  return notificationMessage(name, { ...view, created_at: at }, encodeCursor(told.seq));
 }
 
 async function serverHead(db: Database, serverId: string): Promise<number> {

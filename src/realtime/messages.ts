@@ -1,9 +1,9 @@
 import type { Message } from '#src/contracts/events.js';
 import type { LogEntryView } from '#src/contracts/logEntry.js';
+import type { NotificationView } from '#src/contracts/notification.js';
 import type { ServerMetricsView } from '#src/contracts/metrics.js';
 import type { OperationEventView, OperationView } from '#src/contracts/operation.js';
-import type { AgentStatus, JsonObject } from '#src/db/types.js';
-import type { Severity } from '#src/domain/alert.js';
+import type { AgentStatus } from '#src/db/types.js';
 import type { ErrorCode } from '#src/domain/errors.js';
 import type { ServerStatus } from '#src/domain/serverState.js';
 
@@ -44,20 +44,6 @@ export interface AgentStatusData {
 export type ErrorData =
   { code: ErrorCode; detail: string } | { code: 'dropped'; dropped: number; at_least?: true };
 
-/** `user:notifications` */
-export interface NotificationData {
-  id: string;
-  type: string;
-  severity: Severity;
-  title: string;
-  body: string;
-  /** For an alert: `code` and what it is about. */
-  data: JsonObject;
-  server_id: string | null;
-  read_at: string | null;
-  created_at: string;
-}
-
 export function statusMessage(
   channel: string,
   data: ServerStatusData,
@@ -93,9 +79,9 @@ export function agentMessage(channel: string, data: AgentStatusData): Message<Ag
 
 export function notificationMessage(
   channel: string,
-  data: NotificationData,
+  data: NotificationView,
   cursor: string,
-): Message<NotificationData> {
+): Message<NotificationView> {
   const type = data.type === 'alert' ? 'alert' : 'notification';
   return { type, channel, data, timestamp: data.created_at, cursor };
 }

@@ -6,12 +6,8 @@ import type {
   ServerToClientEvents,
   SubscribeAnswer,
 } from '#src/contracts/events.js';
-import type {
-  AgentStatusData,
-  NotificationData,
-  OperationData,
-  ServerStatusData,
-} from '#src/realtime/messages.js';
+import type { NotificationView } from '#src/contracts/notification.js';
+import type { AgentStatusData, OperationData, ServerStatusData } from '#src/realtime/messages.js';
 
 export interface SocketClientOptions {
   /** Sent as the handshake's `auth.token`. */
@@ -101,5 +97,5 @@ export const operationData = dataOf((m): m is Message<OperationData> => m.type =
 export const statusData = dataOf((m): m is Message<ServerStatusData> => m.type === 'server_status');
 export const agentData = dataOf((m): m is Message<AgentStatusData> => m.type === 'agent_status');
 export const notificationData = dataOf(
-  (m): m is Message<NotificationData> => m.type === 'alert' || m.type === 'notification',
+  (m): m is Message<NotificationView> => m.type === 'alert' || m.type === 'notification',
 );

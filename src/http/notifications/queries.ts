@@ -5,8 +5,6 @@ import type { Severity } from '#src/domain/alert.js';
 import type { Page } from '../paging.js';
 import { SqlFilter } from '../sql.js';
 
-export type Told = NotificationRow;
-
 interface Wanted {
   unread?: boolean;
   type?: string;
@@ -19,7 +17,7 @@ export async function listNotifications(
   userId: string,
   wanted: Wanted,
   page: Page,
-): Promise<{ rows: Told[]; total: number }> {
+): Promise<{ rows: NotificationRow[]; total: number }> {
   const filter = new SqlFilter();
   filter.equals('user_id', userId);
   filter.equals('type', wanted.type);
@@ -31,7 +29,7 @@ export async function listNotifications(
     `SELECT count(*)::int AS n FROM notifications WHERE ${filter.sql}`,
     { bind: [...filter.bind] },
   );
-  const found = await rows<Told>(
+  const found = await rows<NotificationRow>(
     db,
     `SELECT * FROM notifications WHERE ${filter.sql} ORDER BY seq DESC
      LIMIT ${filter.value(page.limit)} OFFSET ${filter.value(page.offset)}`,

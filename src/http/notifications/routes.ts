@@ -1,12 +1,14 @@
 import Joi from 'joi';
+import { viewNotification } from '#src/db/alerts.js';
 import { row } from '#src/db/sql.js';
+import type { NotificationRow } from '#src/db/types.js';
 import { SEVERITIES, type Severity } from '#src/domain/alert.js';
 import { AppError } from '#src/domain/errors.js';
 import { anyText, idParams, integer, named, time, uuid } from '../fields.js';
 import { inPerson, signedIn } from '../gates.js';
 import { LIST_HEADERS, listQuery, pageHeaders, readPage, type PageQuery } from '../paging.js';
 import { defineRoute, type Route } from '../route.js';
-import { listNotifications, markRead, type Told } from './queries.js';
+import { listNotifications, markRead } from './queries.js';
 
 const tag = 'notifications';
 
@@ -82,7 +84,7 @@ const readOne = defineRoute({
   success: { status: 200, schema: notification },
   errors: ['not-found'],
   async handler({ actor, params }, { db }) {
-    const told = await row<Told>(
+    const told = await row<NotificationRow>(
       db,
       'UPDATE notifications SET read_at = coalesce(read_at, now()) WHERE id = $1 AND user_id = $2 RETURNING *',
       { bind: [params.id, actor.id] },
@@ -92,20 +94,8 @@ const readOne = defineRoute({
   },
 });
 
-function present(told: Told) {
-  const { id, seq, type, severity, title, body, data, server_id, read_at, created_at } = told;
-  return {
-    id,
-    seq,
-    type,
-    severity,
-    title,
-    body,
-    data,
-    server_id,
-    read_at: read_at?.toISOString() ?? null,
-    created_at: created_at.toISOString(),
-  };
+function present(told: NotificationRow) {
+  return { ...viewNotification(told), seq: told.seq };
 }
 
 export const notificationRoutes: Route[] = [list, readAll, readOne];

@@ -1,5 +1,12 @@
 import Joi from 'joi';
-import { FAILOVER_POLICIES, SERVER_TYPES, type FailoverPolicy, type ServerType } from '#src/db/types.js';
+import {
+  FAILOVER_POLICIES,
+  LOG_LEVELS,
+  SERVER_TYPES,
+  type FailoverPolicy,
+  type LogLevel,
+  type ServerType,
+} from '#src/db/types.js';
 import { CRASH_CODES } from '#src/domain/crash.js';
 import { DESIRED_STATES, SERVER_STATUSES } from '#src/domain/serverState.js';
 import {
@@ -163,11 +170,10 @@ export const stopQuery = Joi.object<{ force?: boolean }>({
   force: Joi.boolean().description('Does not wait for a backup that is being made'),
 });
 
-const LOG_LEVELS = ['INFO', 'WARN', 'ERROR', 'DEBUG'] as const;
 const cursor = () => Joi.string().max(64).example('djE6MTc2NDAwMDAwMDAwMDAwMA');
 
 export interface LogsQuery {
-  level?: (typeof LOG_LEVELS)[number];
+  level?: LogLevel;
   q?: string;
   before?: string;
   after?: string;
