@@ -115,7 +115,7 @@ function pollMsOf({ config, logger }: Core, alone: boolean): number | null {
   if (alone) return null;
   if (config.redis.url === undefined) {
     logger.warn(
-      'no Redis: events of other processes are polled from Postgres, live console lines stay in theirs',
+      'no Redis: what other processes store is polled from Postgres, and shown up to a second later',
     );
   }
   return POLL_MS;
