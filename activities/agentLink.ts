@@ -3,8 +3,9 @@ import { CancelledFailure, Context } from '@temporalio/activity';
 import type { EventBatch } from '#proto/gen/agent.js';
 import { agentAddress } from '#src/agents/address.js';
 import type { LinkActivities } from '#src/contracts/activities.js';
+import { AGENTS_A_LINK } from '#src/contracts/temporal.js';
 import { readPositions, type ConsolePosition } from '#src/db/consoleStorage.js';
-import { listAgents } from '#src/db/reconciliation.js';
+import { listAgentsOfShard } from '#src/db/reconciliation.js';
 import { readSamplePosition } from '#src/db/sampleStorage.js';
 import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
@@ -33,21 +34,21 @@ export interface LinkDeps extends HungDeps {
 }
 
 /**
- * Follows all agents' event streams, for as long as the worker lives. State changes make the reconciler look at that
+ * Follows the event streams of a shard of agents, for as long as the worker lives. State changes make the reconciler look at that
  * server at once; console lines and samples are stored, then announced. One owner at a time by the activity's
  * heartbeat; were there two for a moment, only one of them could store.
  */
 export function createLinkActivities(deps: LinkDeps): LinkActivities {
   return {
-    async followAgents() {
+    async followAgents({ shard }) {
       const context = Context.current();
       const ending = AbortSignal.any([context.cancellationSignal, deps.stopping]);
       const heartbeat = setInterval(() => context.heartbeat(), HEARTBEAT_MS);
       const links = new Map<string, Link>();
       try {
         while (!ending.aborted) {
-          await updateRoster(deps, links);
-          await startDue(deps);
+          await updateRoster(deps, shard, links);
+          if (shard === 0) await startDue(deps);
           await sleep(ROSTER_MS, undefined, { signal: ending }).catch(ignoreAbort);
         }
         if (context.cancellationSignal.aborted) throw new CancelledFailure('the link ends');
@@ -73,10 +74,10 @@ interface Link {
 }
 
 /** Bounded by the agents of the shard; links of agents that went are stopped and dropped here. */
-async function updateRoster(deps: HungDeps, links: Map<string, Link>): Promise<void> {
+async function updateRoster(deps: HungDeps, shard: number, links: Map<string, Link>): Promise<void> {
   let agents: AgentRow[];
   try {
-    agents = await listAgents(deps.db);
+    agents = await listAgentsOfShard(deps.db, shard, AGENTS_A_LINK);
   } catch (error) {
     if (error instanceof AppError) return;
     throw error;

@@ -11,7 +11,12 @@ import { acceptDueRestarts } from './restarts.js';
 const YOUNG_MS = 15_000;
 const AGENTS_AT_ONCE = 20;
 
-export function createReconcileActivities(deps: ReconcileDeps): ReconcileActivities {
+export interface ReconcileActivitiesDeps extends ReconcileDeps {
+  /** Sees to it that there are links for so many agents. */
+  ensureLinks: (agents: number) => Promise<void>;
+}
+
+export function createReconcileActivities(deps: ReconcileActivitiesDeps): ReconcileActivities {
   return {
     async closeLostOperations() {
       let closed = 0;
@@ -24,6 +29,7 @@ export function createReconcileActivities(deps: ReconcileDeps): ReconcileActivit
 
     async reconcileAgents() {
       const agents = await listAgents(deps.db);
+      await deps.ensureLinks(agents.length);
       let accepted = 0;
       let strangers = 0;
       await forEachOf(agents, AGENTS_AT_ONCE, async agent => {

@@ -24,6 +24,7 @@ import { STICKY_QUEUE_TIMEOUT, TASK_QUEUES } from '#src/contracts/temporal.js';
 import { ensurePartitions } from '#src/db/ensurePartitions.js';
 import { createMailer } from '#src/mail/createMailer.js';
 import type { Logger } from '#src/observability/logger.js';
+import { ensureAgentLinks } from '#src/operations/agentLinks.js';
 import { ensureSearchAttributes, ensureStandingWork } from '#src/operations/bootstrapTemporal.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
@@ -190,7 +191,10 @@ async function createWorkers(
     activities: {
       ...createOperationActivities({ db, bus, sendNow }),
       ...agentWork,
-      ...createReconcileActivities(reconcileDeps),
+      ...createReconcileActivities({
+        ...reconcileDeps,
+        ensureLinks: async agents => ensureAgentLinks(await workflows(), agents),
+      }),
       ...createRetentionActivities({ db, keep: config.retention, stopping: core.shutdown.signal }),
       ...createMailActivities(mailDeps(core)),
       ...createWebhookActivities({ db, openToken, urls }),

@@ -192,7 +192,7 @@ export const table = {
     }),
     allowPrivateUrls: flag('ALLOW_PRIVATE_URLS', {
       defaultText: 'true, in production false',
-      about: 'Whether downloads may come from private addresses.',
+      about: 'Whether downloads may come from private addresses, and webhooks go there.',
     }),
   },
   storage: {

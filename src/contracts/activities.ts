@@ -102,6 +102,6 @@ export interface WebhookActivities {
 }
 
 export interface LinkActivities {
-  /** Follows the event streams of all agents until it is cancelled or its worker stops. */
+  /** Follows the event streams of a shard of agents until it is cancelled or its worker stops. */
   followAgents(input: { shard: number }): Promise<void>;
 }

@@ -39,6 +39,9 @@ export function operationIdOf(workflowId: string): string | null {
   return workflowId.startsWith(OPERATION_PREFIX) ? workflowId.slice(OPERATION_PREFIX.length) : null;
 }
 
+/** Streams that one activity keeps open at most. */
+export const AGENTS_A_LINK = 250;
+
 export function agentLinkWorkflowId(shard: number): string {
   return `agent-link:${shard}`;
 }

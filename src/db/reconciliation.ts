@@ -32,6 +32,16 @@ export async function listAgents(db: Database): Promise<AgentRow[]> {
 }
 
 /**
+ * A page of all agents. New ones join the last page; where one goes, the first of each later page moves to the page
+ * before, and is followed from there.
+ */
+export async function listAgentsOfShard(db: Database, shard: number, size: number): Promise<AgentRow[]> {
+  return rows<AgentRow>(db, 'SELECT * FROM agents ORDER BY created_at, id LIMIT $2 OFFSET $1::bigint * $2', {
+    bind: [shard, size],
+  });
+}
+
+/**
  * Runs first in a correction's accept transaction: locks the server and lets the correction through only if nothing
  * has been asked of it since it was looked at. Otherwise a start that was right a moment ago would queue behind the
  * stop that a user has sent meanwhile. Rejects with `stale-write`.

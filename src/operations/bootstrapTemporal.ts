@@ -2,13 +2,8 @@ import type { Client, ScheduleOptions, ScheduleOptionsStartWorkflowAction } from
 import { ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client';
 import type { Connection, Workflow } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
-import {
-  agentLinkWorkflowId,
-  SCHEDULES,
-  SEARCH_ATTRIBUTES,
-  TASK_QUEUES,
-  WORKFLOW_TASK_TIMEOUT,
-} from '#src/contracts/temporal.js';
+import { SCHEDULES, SEARCH_ATTRIBUTES, TASK_QUEUES, WORKFLOW_TASK_TIMEOUT } from '#src/contracts/temporal.js';
+import { ensureAgentLinks } from './agentLinks.js';
 
 export interface Cadence {
   reconcileMs: number;
@@ -50,7 +45,7 @@ export async function ensureSearchAttributes(
   });
 }
 
-/** The standing work of an installation: schedules, and one link per shard of agents. Idempotent. */
+/** The standing work of an installation: schedules, and the first link to agents; the reconciler adds more. Idempotent. */
 export async function ensureStandingWork(client: Client, cadence: Cadence): Promise<void> {
   await ensureSchedule(client, {
     id: SCHEDULES.health(0),
@@ -70,14 +65,7 @@ export async function ensureStandingWork(client: Client, cadence: Cadence): Prom
     everyMs: DAY_MS,
     summary: 'Make day partitions, drop those past their retention',
   });
-  await client.workflow.start('agentLink', {
-    workflowId: agentLinkWorkflowId(0),
-    taskQueue: TASK_QUEUES.workflows,
-    workflowTaskTimeout: WORKFLOW_TASK_TIMEOUT,
-    workflowIdConflictPolicy: 'USE_EXISTING',
-    staticSummary: 'Follow the agents of shard 0',
-    args: [{ shard: 0 }],
-  });
+  await ensureAgentLinks(client.workflow, 0);
 }
 
 interface StandingSchedule {

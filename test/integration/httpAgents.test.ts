@@ -8,6 +8,7 @@ import { hang, startFakeAgent, type FakeAgent } from '#test/fakeAgent.js';
 import {
   codeOf,
   objectOf,
+  rowsOf,
   startTestApi,
   textAt,
   valueAt,
@@ -128,6 +129,29 @@ describe('agents', function () {
         ([c, d]: number[]) => (c === 201 && d === 409) || (c === 400 && d === 204),
       );
     }
+  });
+
+  it('under maintenance take no new servers, until that is over', async () => {
+    const id = textAt(await create(), 'id');
+    await rows(api.db, `UPDATE agents SET status = 'online' WHERE id = $1 RETURNING id`, { bind: [id] });
+    await rows(api.db, 'UPDATE agents SET cordoned = true WHERE id <> $1 RETURNING id', { bind: [id] });
+    const path = `POST /agents/${id}/maintenance`;
+    const placed = async () =>
+      codeOf(await admin.send('POST /servers', { body: { name: 'x', type: 'paper', version: '1.21.4' } }));
+    const until = '2099-01-01T00:00:00.000Z';
+    const announced = await admin.send(path, { body: { until } });
+    expect(announced.body).to.include({ id, maintenance_until: until, status: 'online' });
+    expect(await placed()).to.equal('409 no-agent');
+    expect((await admin.send(path, { body: { until: null } })).body).to.include({ maintenance_until: null });
+    expect(await placed()).to.equal('201');
+    expect(codeOf(await admin.send(path, { body: {} }))).to.equal('400 invalid-request');
+    expect(codeOf(await admin.send(path, { body: { until: 'soon' } }))).to.equal('400 invalid-request');
+    expect(codeOf(await user.send(path, { body: { until } }))).to.equal('403 forbidden');
+    const nobody = `POST /agents/${randomUUID()}/maintenance`;
+    expect(codeOf(await admin.send(nobody, { body: { until } }))).to.equal('404 not-found');
+    const audit = await admin.send(`GET /audit?target_id=${id}&action=agent.maintenance`);
+    expect(rowsOf(audit).map(({ data }) => data)).to.deep.equal([{ until: null }, { until }]);
+    await rows(api.db, 'UPDATE agents SET cordoned = false RETURNING id');
   });
 
   it('are read by anyone signed in and written by admins', async () => {

@@ -1,6 +1,7 @@
 import { createSecretKey, randomBytes, randomUUID } from 'node:crypto';
 import { expect } from 'chai';
-import { row } from '#src/db/sql.js';
+import { readLeaseStanding } from '#src/db/leases.js';
+import { row, rows } from '#src/db/sql.js';
 import type { AgentRow, ServerRow } from '#src/db/types.js';
 import { deriveSecretKey, sealSecret } from '#src/security/secretBox.js';
 import { buildAgent, buildServer } from '../build.js';
@@ -97,6 +98,22 @@ describe('renewing a lease', () => {
     const agent = await buildLeasing({ lease_frozen: true, lease_seq: 7 });
     expect(codeOf(await renew(bodyOf(agent.agent_id)))).to.equal('409 lease-frozen');
     expect(await seqOf(agent)).to.equal(7);
+  });
+
+  it('is held by who renews it, not until the last moment of a grant, which is over earlier at the agent', async () => {
+    const { id } = await buildAgent(api.db);
+    const holdsAfter = async (seconds: number | null) => {
+      await rows(
+        api.db,
+        `UPDATE agents SET lease_renewed_at = now() - $2 * interval '1 second' WHERE id = $1 RETURNING id`,
+        { bind: [id, seconds] },
+      );
+      return (await readLeaseStanding(api.db, id, 60_000)).holds;
+    };
+    expect(await holdsAfter(null)).to.equal(false);
+    expect(await holdsAfter(20)).to.equal(true);
+    expect(await holdsAfter(35)).to.equal(false);
+    expect(await holdsAfter(61)).to.equal(false);
   });
 
   it('refuses whoever is not that agent, always in the same words', async () => {

@@ -1,7 +1,7 @@
 import type { Transaction } from 'sequelize';
 import type { Database } from '#src/db/connect.js';
 import { violatedConstraint } from '#src/db/errors.js';
-import { inTransaction, row, rows } from '#src/db/sql.js';
+import { row, rows } from '#src/db/sql.js';
 import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
 import { eitherOf } from '../aliases.js';
@@ -91,54 +91,68 @@ export async function insertAgent(
 }
 
 /** Partial; the row's lock keeps two changes from undoing one another. */
-export async function updateAgent(db: Database, id: string, input: AgentInput): Promise<ListedAgent> {
-  await inTransaction(db, async transaction => {
-    const current = await row<AgentRow>(
-      db,
-      `SELECT ${COLUMNS} FROM agents a WHERE id = $1 FOR NO KEY UPDATE`,
-      { bind: [id], transaction },
-    );
-    if (!current) throw new AppError('not-found', { detail: 'There is no such agent' });
-    const settings = consistent({
-      hostname:
-        eitherOf(current.hostname, ['hostname', 'host'], input.hostname, input.host) ?? current.hostname,
-      ip_address: input.ip_address ?? current.ip_address,
-      port: input.port ?? current.port,
-      health_check_interval: input.health_check_interval ?? current.health_check_interval,
-      work_dir: kept(input.work_dir, current.work_dir),
-      tls_mode: input.tls_mode ?? current.tls_mode,
-      tls_fingerprint: kept(input.tls_fingerprint, current.tls_fingerprint),
-      zone: kept(input.zone, current.zone),
-      labels: input.labels ?? current.labels,
-    });
-    const columns = columnsOf({ ...settings }, 2);
-    await rows(db, `UPDATE agents SET ${columns.assignments} WHERE id = $1 RETURNING id`, {
-      bind: [id, ...columns.bind],
-      transaction,
-    });
+export async function updateAgent(
+  db: Database,
+  id: string,
+  input: AgentInput,
+  transaction: Transaction,
+): Promise<ListedAgent> {
+  const current = await row<AgentRow>(db, `SELECT ${COLUMNS} FROM agents a WHERE id = $1 FOR NO KEY UPDATE`, {
+    bind: [id],
+    transaction,
   });
-  return findAgent(db, id);
+  if (!current) throw new AppError('not-found', { detail: 'There is no such agent' });
+  const settings = consistent({
+    hostname:
+      eitherOf(current.hostname, ['hostname', 'host'], input.hostname, input.host) ?? current.hostname,
+    ip_address: input.ip_address ?? current.ip_address,
+    port: input.port ?? current.port,
+    health_check_interval: input.health_check_interval ?? current.health_check_interval,
+    work_dir: kept(input.work_dir, current.work_dir),
+    tls_mode: input.tls_mode ?? current.tls_mode,
+    tls_fingerprint: kept(input.tls_fingerprint, current.tls_fingerprint),
+    zone: kept(input.zone, current.zone),
+    labels: input.labels ?? current.labels,
+  });
+  const columns = columnsOf({ ...settings }, 2);
+  await rows(db, `UPDATE agents SET ${columns.assignments} WHERE id = $1 RETURNING id`, {
+    bind: [id, ...columns.bind],
+    transaction,
+  });
+  return findAgent(db, id, transaction);
+}
+
+/** Null ends it. Suppresses new servers and failover there, and nothing else. */
+export async function setMaintenance(
+  db: Database,
+  id: string,
+  until: Date | null,
+  transaction: Transaction,
+): Promise<ListedAgent> {
+  await rows(db, 'UPDATE agents SET maintenance_until = $2 WHERE id = $1 RETURNING id', {
+    bind: [id, until],
+    transaction,
+  });
+  return findAgent(db, id, transaction);
 }
 
 /**
  * Rejects with `agent-in-use` while it holds servers. The row is locked first: a server that is being created on it
  * holds the row too, so it is either seen here or finds no agent. (The foreign key would cascade.)
  */
-export async function deleteAgent(db: Database, id: string): Promise<void> {
-  await inTransaction(db, async transaction => {
-    const locked = await row(db, 'SELECT id FROM agents WHERE id = $1 FOR UPDATE', {
-      bind: [id],
-      transaction,
-    });
-    if (!locked) throw new AppError('not-found', { detail: 'There is no such agent' });
-    const held = await row<{ n: number }>(db, 'SELECT count(*)::int AS n FROM servers WHERE agent_id = $1', {
-      bind: [id],
-      transaction,
-    });
-    if (held && held.n > 0)
-      throw new AppError('agent-in-use', { detail: `The agent still holds ${held.n} servers` });
-    await rows(db, 'DELETE FROM agents WHERE id = $1 RETURNING id', { bind: [id], transaction });
+export async function deleteAgent(db: Database, id: string, transaction: Transaction): Promise<void> {
+  const locked = await row(db, 'SELECT id FROM agents WHERE id = $1 FOR UPDATE', {
+    bind: [id],
+    transaction,
   });
+  if (!locked) throw new AppError('not-found', { detail: 'There is no such agent' });
+  const held = await row<{ n: number }>(db, 'SELECT count(*)::int AS n FROM servers WHERE agent_id = $1', {
+    bind: [id],
+    transaction,
+  });
+  if (held && held.n > 0)
+    throw new AppError('agent-in-use', { detail: `The agent still holds ${held.n} servers` });
+  await rows(db, 'DELETE FROM agents WHERE id = $1 RETURNING id', { bind: [id], transaction });
 }
 
 export async function countAgents(db: Database) {

@@ -1,4 +1,6 @@
-import { appendAudit } from '#src/db/audit.js';
+import type { Transaction } from 'sequelize';
+import { appendAudit, type AuditEntry } from '#src/db/audit.js';
+import type { Database } from '#src/db/connect.js';
 import { readAgentHistory } from '#src/db/metricsHistory.js';
 import { inTransaction } from '#src/db/sql.js';
 import { newToken } from '#src/security/tokens.js';
@@ -10,7 +12,15 @@ import { LIST_HEADERS, pageHeaders, readPage, UNPAGED_SIZE } from '../paging.js'
 import { defineRoute, type Route } from '../route.js';
 import { AGENT_FAILURES, checkHealth, readMetrics } from './live.js';
 import { presentAgent, presentHistoryPoint } from './presenter.js';
-import { countAgents, deleteAgent, findAgent, insertAgent, listAgents, updateAgent } from './queries.js';
+import {
+  countAgents,
+  deleteAgent,
+  findAgent,
+  insertAgent,
+  listAgents,
+  setMaintenance,
+  updateAgent,
+} from './queries.js';
 import * as schema from './schema.js';
 
 const tag = 'agents';
@@ -57,12 +67,9 @@ const create = defineRoute({
   errors: ['agent-exists'],
   async handler({ actor, body, ip, requestId }, { db, sealToken, settings }) {
     const token = newToken();
-    const agent = await inTransaction(db, async transaction => {
-      const inserted = await insertAgent(db, body, sealToken(token), transaction);
-      const target = { type: 'agent', id: inserted.id } as const;
-      await appendAudit(db, { action: 'agent.created', actor, ip, requestId, target }, { transaction });
-      return inserted;
-    });
+    const agent = await audited(db, { action: 'agent.created', actor, ip, requestId }, transaction =>
+      insertAgent(db, body, sealToken(token), transaction),
+    );
     return {
       body: { ...presentAgent(agent, settings), agent_token: token },
       headers: { Location: `${BASE}/agents/${agent.id}` },
@@ -97,8 +104,10 @@ const put = defineRoute({
   body: schema.change,
   success: { status: 200, schema: schema.agent },
   errors: ['not-found'],
-  async handler({ params, body }, { db, gateway, settings }) {
-    const agent = await updateAgent(db, params.id, body);
+  async handler({ params, body, actor, ip, requestId }, { db, gateway, settings }) {
+    const agent = await audited(db, { action: 'agent.updated', actor, ip, requestId }, transaction =>
+      updateAgent(db, params.id, body, transaction),
+    );
     // The next call dials what the row says now.
     gateway.forget(agent.id);
     return { body: presentAgent(agent, settings) };
@@ -115,12 +124,50 @@ const remove = defineRoute({
   params: idParams,
   success: { status: 204 },
   errors: ['not-found', 'agent-in-use'],
-  async handler({ params }, { db, gateway }) {
-    await deleteAgent(db, params.id);
+  async handler({ params, actor, ip, requestId }, { db, gateway }) {
+    await audited(db, { action: 'agent.deleted', actor, ip, requestId }, async transaction => {
+      await deleteAgent(db, params.id, transaction);
+      return params;
+    });
     gateway.forget(params.id);
     return { body: undefined };
   },
 });
+
+const maintenance = defineRoute({
+  operationId: 'setAgentMaintenance',
+  method: 'POST',
+  path: '/agents/:id/maintenance',
+  tag,
+  summary: 'Announce work on an agent’s host, or its end',
+  description:
+    'Until then no new server is placed there and nothing is taken over from there. Its servers play on, and its lease is renewed as ever.',
+  auth: admins,
+  params: idParams,
+  body: schema.maintenance,
+  success: { status: 200, schema: schema.agent },
+  errors: ['not-found'],
+  async handler({ params, body, actor, ip, requestId }, { db, bus, settings }) {
+    const until = body.until === null ? null : new Date(body.until);
+    const entry = { action: 'agent.maintenance', actor, ip, requestId, data: { until: body.until } } as const;
+    const agent = await audited(db, entry, transaction => setMaintenance(db, params.id, until, transaction));
+    bus.publish('agent-status', { agent_id: agent.id });
+    return { body: presentAgent(agent, settings) };
+  },
+});
+
+/** A change of an agent and its record, or neither. */
+function audited<T extends { id: string }>(
+  db: Database,
+  entry: Pick<AuditEntry, 'action' | 'actor' | 'ip' | 'requestId' | 'data'>,
+  change: (transaction: Transaction) => Promise<T>,
+): Promise<T> {
+  return inTransaction(db, async transaction => {
+    const changed = await change(transaction);
+    await appendAudit(db, { ...entry, target: { type: 'agent', id: changed.id } }, { transaction });
+    return changed;
+  });
+}
 
 const health = defineRoute({
   operationId: 'checkAgentHealth',
@@ -171,4 +218,15 @@ const history = defineRoute({
   },
 });
 
-export const agentRoutes: Route[] = [list, stats, create, get, put, remove, health, metrics, history];
+export const agentRoutes: Route[] = [
+  list,
+  stats,
+  create,
+  get,
+  put,
+  remove,
+  maintenance,
+  health,
+  metrics,
+  history,
+];

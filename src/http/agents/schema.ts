@@ -84,6 +84,17 @@ export const change = Joi.object<AgentInput>({
   ),
 });
 
+export interface MaintenanceInput {
+  until: string | null;
+}
+export const maintenance = Joi.object<MaintenanceInput, true>({
+  until: time()
+    .allow(null)
+    .required()
+    .description('Null, or a time that has passed, ends it')
+    .example('2027-01-15T12:00:00.000Z'),
+});
+
 export interface AgentListQuery extends PageQuery {
   status?: AgentStatus;
   q?: string;
