@@ -1,4 +1,4 @@
-import type { ServerSettings, WorkRequest } from '#proto/gen/agent.js';
+import { ArtifactKind, type ProvisionWork, type ServerSettings, type WorkRequest } from '#proto/gen/agent.js';
 import type { AgentWork, AgentWorkInput } from '#src/contracts/activities.js';
 import type { WorkSubject } from '#src/db/workSubject.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
@@ -6,6 +6,7 @@ import { requiredJavaMajor } from '#src/domain/javaVersion.js';
 import { livesUnderLease } from '#src/domain/leases.js';
 import { AppError, assertNever } from '#src/domain/errors.js';
 import type { AgentRow, ServerRow } from '#src/db/types.js';
+import type { Artifact } from '#src/provisioning/artifact.js';
 import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 
 const JAR_FILE = 'server.jar';
@@ -13,6 +14,12 @@ const JAR_FILE = 'server.jar';
 const READY_TIMEOUT_S = 540;
 const STOP_CONSOLE_S = 30;
 const STOP_TERM_S = 15;
+
+const ARTIFACT_KINDS = {
+  jar: ArtifactKind.JAR,
+  'forge-installer': ArtifactKind.FORGE_INSTALLER,
+  'build-tools': ArtifactKind.BUILD_TOOLS,
+} as const satisfies Record<NonNullable<Artifact['kind']>, ArtifactKind>;
 
 /** What the agent is told, from the rows as they are now. Rejects with `artifact-unknown` and the upstreams' errors. */
 export async function buildWork(
@@ -44,9 +51,23 @@ export async function buildWork(
   }
 }
 
-async function provisionWork(server: ServerRow, resolveArtifact: ResolveArtifact) {
-  const { url, sha256 = '', sha1 = '', size = 0, fileName } = await resolveArtifact(server);
-  return { artifact: { url, sha256, sha1, sizeBytes: size, fileName }, settings: settingsOf(server) };
+async function provisionWork(server: ServerRow, resolveArtifact: ResolveArtifact): Promise<ProvisionWork> {
+  const artifact = await resolveArtifact(server);
+  return {
+    artifact: {
+      url: artifact.url,
+      sha512: artifact.sha512 ?? '',
+      sha256: artifact.sha256 ?? '',
+      sha1: artifact.sha1 ?? '',
+      md5: artifact.md5 ?? '',
+      sizeBytes: artifact.size ?? 0,
+      fileName: artifact.fileName,
+      kind: ARTIFACT_KINDS[artifact.kind ?? 'jar'],
+    },
+    settings: settingsOf(server),
+    minecraftVersion: server.version,
+    java: undefined,
+  };
 }
 
 function startWork(server: ServerRow, agent: AgentRow) {

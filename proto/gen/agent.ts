@@ -92,6 +92,48 @@ export function processStateToNumber(object: ProcessState): number {
   }
 }
 
+export enum ArtifactKind {
+  /** JAR - Runs as it is. */
+  JAR = "JAR",
+  /** FORGE_INSTALLER - Run once by the agent, `--installServer`: leaves a start file with arguments, or a jar. */
+  FORGE_INSTALLER = "FORGE_INSTALLER",
+  /** BUILD_TOOLS - SpigotMC's BuildTools, run once by the agent: compiles the server's jar. */
+  BUILD_TOOLS = "BUILD_TOOLS",
+  UNRECOGNIZED = "UNRECOGNIZED",
+}
+
+export function artifactKindFromJSON(object: any): ArtifactKind {
+  switch (object) {
+    case 0:
+    case "JAR":
+      return ArtifactKind.JAR;
+    case 1:
+    case "FORGE_INSTALLER":
+      return ArtifactKind.FORGE_INSTALLER;
+    case 2:
+    case "BUILD_TOOLS":
+      return ArtifactKind.BUILD_TOOLS;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return ArtifactKind.UNRECOGNIZED;
+  }
+}
+
+export function artifactKindToNumber(object: ArtifactKind): number {
+  switch (object) {
+    case ArtifactKind.JAR:
+      return 0;
+    case ArtifactKind.FORGE_INSTALLER:
+      return 1;
+    case ArtifactKind.BUILD_TOOLS:
+      return 2;
+    case ArtifactKind.UNRECOGNIZED:
+    default:
+      return -1;
+  }
+}
+
 export enum WorkState {
   WORK_STATE_UNSPECIFIED = "WORK_STATE_UNSPECIFIED",
   ACCEPTED = "ACCEPTED",
@@ -602,21 +644,48 @@ export interface WorkRequest {
     | undefined;
 }
 
-/** Puts a verified artefact in place and writes the files a first start needs. Resumes a partial download. */
+/**
+ * Puts a verified artefact in place, installs what it brings, and writes the files a first start needs. Resumes a partial
+ * download.
+ */
 export interface ProvisionWork {
   artifact: Artifact | undefined;
   settings: ServerSettings | undefined;
+  minecraftVersion: string;
+  /**
+   * The Java that the artefact runs on, installed into the agent's own folder when no runtime fits. Not set: whatever
+   * is there.
+   */
+  java: JavaPackage | undefined;
+}
+
+/** A Java runtime as an archive (tar.gz) with one folder in it. */
+export interface JavaPackage {
+  major: number;
+  /** Exactly this major version, else at least this. */
+  pinned: boolean;
+  url: string;
+  /** Lower-case hex. */
+  sha256: string;
+  /** 0 = unknown. */
+  sizeBytes: number;
 }
 
 export interface Artifact {
   url: string;
-  /** Lower-case hex. At least one of the hashes; the strongest given is checked and names the cache entry. */
+  /**
+   * Lower-case hex. The strongest hash that is given is checked and names the cache entry; none is given only where the
+   * upstream publishes none, and then the entry is named by the URL.
+   */
   sha256: string;
   sha1: string;
   /** 0 = unknown. Larger bodies than this are refused while they arrive. */
   sizeBytes: number;
   /** Name in the server's folder, e.g. `server.jar`. */
   fileName: string;
+  md5: string;
+  sha512: string;
+  kind: ArtifactKind;
 }
 
 /** What the control plane owns in eula.txt and server.properties; every other line there is the operator's. */
@@ -5118,7 +5187,7 @@ export const WorkRequest: MessageFns<WorkRequest> = {
 };
 
 function createBaseProvisionWork(): ProvisionWork {
-  return { artifact: undefined, settings: undefined };
+  return { artifact: undefined, settings: undefined, minecraftVersion: "", java: undefined };
 }
 
 export const ProvisionWork: MessageFns<ProvisionWork> = {
@@ -5128,6 +5197,12 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
     }
     if (message.settings !== undefined) {
       ServerSettings.encode(message.settings, writer.uint32(18).fork()).join();
+    }
+    if (message.minecraftVersion !== "") {
+      writer.uint32(26).string(message.minecraftVersion);
+    }
+    if (message.java !== undefined) {
+      JavaPackage.encode(message.java, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -5161,6 +5236,112 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
             message.settings = ServerSettings.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.minecraftVersion = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.java = JavaPackage.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseJavaPackage(): JavaPackage {
+  return { major: 0, pinned: false, url: "", sha256: "", sizeBytes: 0 };
+}
+
+export const JavaPackage: MessageFns<JavaPackage> = {
+  encode(message: JavaPackage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.major !== 0) {
+      writer.uint32(8).int32(message.major);
+    }
+    if (message.pinned !== false) {
+      writer.uint32(16).bool(message.pinned);
+    }
+    if (message.url !== "") {
+      writer.uint32(26).string(message.url);
+    }
+    if (message.sha256 !== "") {
+      writer.uint32(34).string(message.sha256);
+    }
+    if (message.sizeBytes !== 0) {
+      writer.uint32(40).int64(message.sizeBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JavaPackage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJavaPackage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.major = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pinned = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.url = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.sizeBytes = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5175,7 +5356,7 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
 };
 
 function createBaseArtifact(): Artifact {
-  return { url: "", sha256: "", sha1: "", sizeBytes: 0, fileName: "" };
+  return { url: "", sha256: "", sha1: "", sizeBytes: 0, fileName: "", md5: "", sha512: "", kind: ArtifactKind.JAR };
 }
 
 export const Artifact: MessageFns<Artifact> = {
@@ -5194,6 +5375,15 @@ export const Artifact: MessageFns<Artifact> = {
     }
     if (message.fileName !== "") {
       writer.uint32(42).string(message.fileName);
+    }
+    if (message.md5 !== "") {
+      writer.uint32(50).string(message.md5);
+    }
+    if (message.sha512 !== "") {
+      writer.uint32(58).string(message.sha512);
+    }
+    if (message.kind !== ArtifactKind.JAR) {
+      writer.uint32(64).int32(artifactKindToNumber(message.kind));
     }
     return writer;
   },
@@ -5249,6 +5439,30 @@ export const Artifact: MessageFns<Artifact> = {
             }
 
             message.fileName = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.md5 = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.sha512 = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.kind = artifactKindFromJSON(reader.int32());
             continue;
           }
         }

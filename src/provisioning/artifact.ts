@@ -1,13 +1,19 @@
 /** What an agent downloads and verifies before a server counts as installed. */
 export interface Artifact {
   url: string;
-  /** Lower-case hex. At least one hash is known; the agent checks the strongest. */
+  /** Lower-case hex. The agent checks the strongest; none only where the upstream publishes none. */
+  sha512?: string;
   sha256?: string;
   sha1?: string;
+  md5?: string;
   /** Bytes; larger bodies are refused while they arrive. */
   size?: number;
   /** Its name in the server's folder. */
   fileName: string;
+  /** What the agent does with it; `jar` when absent. */
+  kind?: 'jar' | 'forge-installer' | 'build-tools';
+  /** The Java that it needs, where the upstream says so. */
+  javaMajor?: number;
 }
 
 /** The columns of a server that say what it runs. */

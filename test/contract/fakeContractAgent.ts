@@ -1,6 +1,7 @@
 import type { StartWork } from '#proto/gen/agent.js';
 import { hang, neverReady, onStart, startFakeAgent } from '#test/fakeAgent.js';
 import type { ContractAgent } from './agentDriver.js';
+import { jarArtifact, provisionWork } from '../harness/provisionWork.js';
 
 export const FAKE_START: StartWork = {
   settings: undefined,
@@ -27,10 +28,12 @@ export async function startFakeContractAgent(): Promise<ContractAgent> {
     get address() {
       return fake.address;
     },
-    provision: () => ({
-      artifact: { url: '', sha256: '', sha1: '', sizeBytes: 0, fileName: FAKE_START.jarFile },
-      settings: { port: 25565, maxPlayers: 20, eulaAccepted: true },
-    }),
+    provision: () =>
+      provisionWork(jarArtifact({ fileName: FAKE_START.jarFile }), {
+        port: 25565,
+        maxPlayers: 20,
+        eulaAccepted: true,
+      }),
     start(serverId, boot) {
       if (boot === 'never') fake.script(neverReady(serverId));
       return FAKE_START;

@@ -8,6 +8,7 @@ import type { ContractAgent } from '#test/contract/agentDriver.js';
 import { type AgentProcess, startAgentProcess } from './agentProcess.js';
 import { makeFakeJava, tinyJar } from './fakeJava.js';
 import { type JarServer, serveJar } from './jarServer.js';
+import { jarArtifact, provisionWork } from './provisionWork.js';
 
 export interface ShellAgent extends ContractAgent {
   readonly process: AgentProcess;
@@ -26,13 +27,11 @@ export async function makeShellAgent(jar = tinyJar(), env: NodeJS.ProcessEnv = {
   const java = await makeFakeJava();
   const agent = await startAgentProcess({ javaHome: java.home, env });
   const settings = { port: 25565, maxPlayers: 20, eulaAccepted: true };
-  const artifact = {
+  const artifact = jarArtifact({
     url: upstream.url,
     sha256: createHash('sha256').update(jar).digest('hex'),
-    sha1: '',
     sizeBytes: jar.length,
-    fileName: 'server.jar',
-  };
+  });
   const start = (javaArgs: string[], overrides: Partial<StartWork> = {}): StartWork => ({
     settings,
     memoryMinMb: 64,
@@ -52,7 +51,7 @@ export async function makeShellAgent(jar = tinyJar(), env: NodeJS.ProcessEnv = {
     artifact,
     settings,
     address: addressOf(agent),
-    provision: () => ({ artifact, settings }),
+    provision: () => provisionWork(artifact, settings),
     start: (_serverId, boot) => start([`-Dboot=${boot}`]),
     async startScript(script, overrides) {
       const path = join(folder, `${randomUUID()}.sh`);

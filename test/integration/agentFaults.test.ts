@@ -19,6 +19,7 @@ import { startAgentProcess } from '#test/harness/agentProcess.js';
 import { tinyJar } from '#test/harness/fakeJava.js';
 import { copiesOf, makeShellAgent, type ShellAgent } from '#test/harness/shellAgent.js';
 import { waitFor } from '#test/harness/waitFor.js';
+import { provisionWork } from '#test/harness/provisionWork.js';
 
 const READY = `say 'Done (0.1s)! For help, type "help"'`;
 const COMMANDS = `while read -r line; do case $line in stop) say 'Stopping the server'; exit 0;; *) say "got $line";; esac; done`;
@@ -172,7 +173,7 @@ describe('agent under faults', function () {
       agent.upstream.misbehave('slow', 1);
       const provision = driver.request({
         $case: 'provision',
-        provision: { ...agent, settings: agent.settings },
+        provision: provisionWork(agent.artifact, agent.settings),
       });
       const served = agent.upstream.bytesServed();
       await rm(join(agent.process.workDir, '.aymc/cache'), { recursive: true, force: true });
@@ -448,7 +449,7 @@ describe('agent under faults', function () {
     await rm(join(agent.process.workDir, '.aymc/cache'), { recursive: true, force: true });
     agent.upstream.misbehave('slow', 1);
     const served = agent.upstream.bytesServed();
-    const provision = { artifact: agent.artifact, settings: agent.settings };
+    const provision = provisionWork(agent.artifact, agent.settings);
     const first = driver.request({ $case: 'provision', provision });
     await driver.submit(first);
     await waitFor(() => agent.upstream.bytesServed() > served + 100_000, { what: 'some bytes' });

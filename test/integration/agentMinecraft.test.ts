@@ -19,6 +19,7 @@ import { type AgentProcess, startAgentProcess } from '#test/harness/agentProcess
 import { type JarServer, serveJar } from '#test/harness/jarServer.js';
 import { findJdks } from '#test/harness/java.js';
 import { buildMinecraftJar, type MinecraftJar, minecraftJavaMajor } from '#test/harness/minecraftJar.js';
+import { jarArtifact, provisionWork } from '#test/harness/provisionWork.js';
 import { cheapJvmFlags } from '#test/harness/minecraftServer.js';
 import { addressOf, copiesOf } from '#test/harness/shellAgent.js';
 import { waitFor } from '#test/harness/waitFor.js';
@@ -63,16 +64,11 @@ describe('agent with a real Minecraft server', function () {
   function contractAgent(): ContractAgent {
     return {
       address: addressOf(host),
-      provision: () => ({
-        artifact: {
-          url: upstream.url,
-          sha256: jar.sha256,
-          sha1: '',
-          sizeBytes: jar.size,
-          fileName: 'server.jar',
-        },
-        settings: settings(),
-      }),
+      provision: () =>
+        provisionWork(
+          jarArtifact({ url: upstream.url, sha256: jar.sha256, sizeBytes: jar.size }),
+          settings(),
+        ),
       start: () => start(),
       crash: ({ pid }) => void process.kill(pid, 'SIGKILL'),
       freeze: () => undefined,

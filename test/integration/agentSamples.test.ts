@@ -18,6 +18,7 @@ import { AgentDriver, type ContractAgent, hear, linesOf } from '#test/contract/a
 import { type AgentProcess, startAgentProcess } from '#test/harness/agentProcess.js';
 import { type JarServer, serveJar } from '#test/harness/jarServer.js';
 import { buildMinecraftJar, type MinecraftJar } from '#test/harness/minecraftJar.js';
+import { jarArtifact, provisionWork } from '#test/harness/provisionWork.js';
 import { joinServer } from '#test/harness/minecraftClient.js';
 import { cheapJvmFlags } from '#test/harness/minecraftServer.js';
 import { addressOf, makeShellAgent, type ShellAgent } from '#test/harness/shellAgent.js';
@@ -278,16 +279,10 @@ describe('agent samples', function () {
     }
 
     function contractAgent(): ContractAgent {
-      const artifact = {
-        url: upstream.url,
-        sha256: jar.sha256,
-        sha1: '',
-        sizeBytes: jar.size,
-        fileName: 'server.jar',
-      };
+      const artifact = jarArtifact({ url: upstream.url, sha256: jar.sha256, sizeBytes: jar.size });
       return {
         address: addressOf(host),
-        provision: () => ({ artifact, settings: settings() }),
+        provision: () => provisionWork(artifact, settings()),
         start,
         crash: ({ pid }) => void process.kill(pid, 'SIGKILL'),
         freeze: () => undefined,
