@@ -14,6 +14,10 @@ const SECONDS = 60;
 const SEED = 1;
 const P95_MS = 25;
 const WORST_MS = 100;
+/** Writes whose documented example can be sent again and again. */
+const REPEATABLE = ['POST /api/v1/notifications/read', 'POST /api/v1/servers/{id}/command'];
+/** What required query parameters are given: a file that the writes have made. */
+const QUERY: Readonly<Record<string, string>> = { path: 'server.properties' };
 
 /**
  * An even mix of all routes at a steady rate, whatever the answers take. The routes are those of the OpenAPI document:
@@ -76,7 +80,7 @@ async function chooseRequests(client: ApiClient): Promise<{ mix: MixedRequest[];
   const paths = pathsOf(document);
   const mix: MixedRequest[] = [];
   const leftOut: string[] = [];
-  for (const [template, methods] of Object.entries(paths)) {
+  for (const { template, method, operation } of writesFirst(paths)) {
     const values = await findPathValues(paths, template, {
       get: async path => {
         const { status, body } = await client.send('GET', path);
@@ -84,16 +88,33 @@ async function chooseRequests(client: ApiClient): Promise<{ mix: MixedRequest[];
       },
       choose: rows => rows.at(-1),
     });
-    for (const [method, operation] of Object.entries(methods)) {
-      const name = `${method.toUpperCase()} ${template}`;
-      const request = values && harmless(name, method, operation);
-      const path = fillPath(template, values ?? new Map());
-      const answer = request && (await client.send(request.method, path, request.body, request.headers));
-      if (request && answer && answer.status < 300) mix.push({ ...request, path, tookMs: [] });
-      else leftOut.push(name);
-    }
+    const name = `${method.toUpperCase()} ${template}`;
+    const request = values && harmless(name, method, operation);
+    const path = fillPath(template, values ?? new Map()) + requiredQuery(operation);
+    const answer = request && (await client.send(request.method, path, request.body, request.headers));
+    if (request && answer && answer.status < 300) mix.push({ ...request, path, tookMs: [] });
+    else leftOut.push(name);
   }
   return { mix, leftOut };
+}
+
+/** So that reads find what the writes have left. */
+function writesFirst(paths: Paths): { template: string; method: string; operation: unknown }[] {
+  const all = Object.entries(paths).flatMap(([template, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ template, method, operation })),
+  );
+  return all.toSorted((a, b) => Number(a.method === 'get') - Number(b.method === 'get'));
+}
+
+function requiredQuery(operation: unknown): string {
+  const parameters: unknown = isObject(operation) ? operation['parameters'] : [];
+  const query = new URLSearchParams();
+  for (const parameter of Array.isArray(parameters) ? parameters.filter(isObject) : []) {
+    const { name, required } = parameter;
+    const value = parameter['in'] === 'query' && required === true ? QUERY[String(name)] : undefined;
+    if (value !== undefined) query.set(String(name), value);
+  }
+  return query.size === 0 ? '' : `?${query}`;
 }
 
 /** Reads; changes of nothing; and actions under a key of their own, which happen once and are then only looked up. */
@@ -106,6 +127,7 @@ function harmless(
   const { requestBody, parameters } = operation;
   const upper = method.toUpperCase();
   if (method === 'get') return { name, method: upper, headers: {}, body: undefined };
+  if (REPEATABLE.includes(name)) return { name, method: upper, headers: {}, body: exampleOf(requestBody) };
   if (isObject(requestBody) && requestBody['required'] === true) return undefined;
   if (method === 'put' && requestBody !== undefined) return { name, method: upper, headers: {}, body: {} };
   const isKeyed = JSON.stringify(parameters).includes('Idempotency-Key');
@@ -116,6 +138,12 @@ function harmless(
     headers: { 'Idempotency-Key': `bench-${String(operation['operationId'])}` },
     body: {},
   };
+}
+
+function exampleOf(requestBody: unknown): unknown {
+  const content = isObject(requestBody) ? requestBody['content'] : undefined;
+  const json = isObject(content) ? content['application/json'] : undefined;
+  return isObject(json) ? json['example'] : undefined;
 }
 
 function pathsOf(document: unknown): Paths {
