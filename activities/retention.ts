@@ -4,7 +4,9 @@ import type { Database } from '#src/db/connect.js';
 import { ensurePartitions, PARTITIONED_TABLES, type PartitionedTable } from '#src/db/ensurePartitions.js';
 import { findOperation } from '#src/db/operationQueries.js';
 import {
+  deleteAgedAudit,
   deleteAgedCursors,
+  deleteAgedNotifications,
   deleteAgedRows,
   deleteServerRows,
   dropPartition,
@@ -16,7 +18,7 @@ import { AppError } from '#src/domain/errors.js';
 
 export interface RetentionDeps {
   db: Database;
-  keep: { logsMs: number; metricsMs: number };
+  keep: { logsMs: number; metricsMs: number; notificationsMs: number; auditMs: number };
   /** Aborted when this process ends; what is left is done by the next attempt. */
   stopping: AbortSignal;
 }
@@ -58,6 +60,8 @@ export function createRetentionActivities(deps: RetentionDeps): RetentionActivit
         deleted += await all(() => deleteAgedRows(db, table, keepMs[table]));
       }
       deleted += await all(() => deleteAgedCursors(db, keep.logsMs));
+      deleted += await all(() => deleteAgedNotifications(db, keep.notificationsMs));
+      deleted += await all(() => deleteAgedAudit(db, keep.auditMs));
       return { made, dropped, busy, deleted };
     },
 

@@ -1933,6 +1933,87 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/api/v1/users/{id}/totp": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    post?: never;
+    /** Take the second factor from an account that has lost it */
+    delete: {
+      parameters: {
+        query?: never;
+        header?: never;
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody?: never;
+      responses: {
+        204: {
+          headers: { [name: string]: unknown };
+          content?: never;
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        404: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        409: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/api/v1/audit": {
     parameters: {
       query?: never;
@@ -1945,7 +2026,7 @@ export interface paths {
       parameters: {
         query?: {
           actor_id?: string;
-          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
+          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
           target_id?: string;
           /** Of that time or later */
           from?: string;
@@ -7316,7 +7397,7 @@ export interface components {
     };
     AuditEntry: {
       id: string;
-      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
+      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
       /** Null: nobody who was signed in */
       actor_id: string | null;
       /** At that time */

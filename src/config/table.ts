@@ -294,6 +294,11 @@ export const table = {
   retention: {
     logsMs: duration('LOG_RETENTION', { default: '14d', about: 'How long console lines are kept.' }),
     metricsMs: duration('METRICS_RETENTION', { default: '30d', about: 'How long metrics are kept.' }),
+    notificationsMs: duration('NOTIFICATION_RETENTION', {
+      default: '90d',
+      about: 'How long notifications are kept, read or not.',
+    }),
+    auditMs: duration('AUDIT_RETENTION', { default: '365d', about: 'How long the audit log is kept.' }),
   },
 } as const;
 

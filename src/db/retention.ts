@@ -70,6 +70,15 @@ export function deleteAgedCursors(db: Database, keepMs: number): Promise<Batch> 
   );
 }
 
+/** Read or not. */
+export function deleteAgedNotifications(db: Database, keepMs: number): Promise<Batch> {
+  return deleteBatch(db, 'notifications', `created_at < now() - $1 * interval '1 millisecond'`, [keepMs]);
+}
+
+export function deleteAgedAudit(db: Database, keepMs: number): Promise<Batch> {
+  return deleteBatch(db, 'audit_log', `at < now() - $1 * interval '1 millisecond'`, [keepMs]);
+}
+
 /** All partitions that may hold rows of a server. */
 export function listServerPartitions(db: Database): Promise<DayPartition[]> {
   return rows<DayPartition>(

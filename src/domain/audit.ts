@@ -25,6 +25,7 @@ export const AUDIT_ACTIONS = [
   'totp.disabled',
   'totp.enabled',
   'totp.recovery-code-used',
+  'totp.removed',
   'user.deleted',
   'user.updated',
   'webhook.created',

@@ -17,8 +17,9 @@ export async function postJson(
   body: string,
   headers: Readonly<Record<string, string>>,
   rule: UrlRule,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<number> {
-  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  const signal = AbortSignal.timeout(timeoutMs);
   const { url, addresses } = await resolveFetchable(target, rule);
   if (addresses.length === 0) throw new AppError('webhook-failed', { detail: 'Its host is not known' });
   const request = url.protocol === 'https:' ? requestTls : requestPlain;

@@ -104,6 +104,24 @@ describe('a second factor', function () {
     expect(codeOf(await disable(TEST_PASSWORD, totpCode(secret)))).to.equal('409 totp-not-enrolled');
   });
 
+  it('is taken from who has lost it by an administrator, who can’t skip their own', async () => {
+    const { user } = await enabled();
+    const admin = await api.signUp({ role: 'admin' });
+    expect(codeOf(await user.send(`DELETE /users/${user.id}/totp`))).to.equal('403 forbidden');
+    expect(codeOf(await admin.send(`DELETE /users/${admin.id}/totp`))).to.equal('409 own-account');
+    for (let times = 0; times < 2; times++)
+      expect((await admin.send(`DELETE /users/${user.id}/totp`)).status).to.equal(204);
+    expect((await login(user)).status).to.equal(200);
+    const removals = await rows(
+      api.db,
+      `SELECT 1 FROM audit_log WHERE action = 'totp.removed' AND target_id = $1`,
+      {
+        bind: [user.id],
+      },
+    );
+    expect(removals).to.have.length(1);
+  });
+
   it('is not begun by who has only the session', async () => {
     const user = await api.signUp();
     const answer = await user.send('POST /auth/totp/enrol', { body: { password: 'wrong' } });

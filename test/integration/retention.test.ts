@@ -1,17 +1,20 @@
 import { expect } from 'chai';
+import { appendAudit } from '#src/db/audit.js';
 import { storeConsole } from '#src/db/consoleStorage.js';
 import type { Database } from '#src/db/connect.js';
 import {
+  deleteAgedAudit,
   deleteAgedCursors,
+  deleteAgedNotifications,
   deleteAgedRows,
   deleteServerRows,
   dropPartition,
   listAgedPartitions,
   listServerPartitions,
 } from '#src/db/retention.js';
-import { row } from '#src/db/sql.js';
+import { row, rows } from '#src/db/sql.js';
 import { joinEntries } from '#src/domain/consoleEntry.js';
-import { buildServer } from '#test/build.js';
+import { buildServer, buildUser } from '#test/build.js';
 import { createTestDatabase, type TestDatabase } from '#test/harness/database.js';
 
 const DAY_MS = 86_400_000;
@@ -102,6 +105,26 @@ describe('retention', () => {
     expect(await deleteAgedCursors(db, 14 * DAY_MS)).to.deep.equal({ deleted: 1, isLast: true });
     const left = await db.models.LogCursor.findAll({ where: { server_id } });
     expect(left.map(({ run_id }) => run_id)).to.have.members(['newest', 'silent and young']);
+  });
+
+  it('removes notifications and audit entries that are past their time, and no younger ones', async () => {
+    const { id } = await buildUser(db);
+    for (const days of [400, 100, 1]) {
+      const at = new Date(Date.now() - days * DAY_MS);
+      await appendAudit(db, { action: 'logout', actor: null, ip: '127.0.0.1', requestId: `${days}` });
+      await rows(db, 'UPDATE audit_log SET at = $1 WHERE request_id = $2 RETURNING id', {
+        bind: [at, `${days}`],
+      });
+      await rows(
+        db,
+        `INSERT INTO notifications (user_id, seq, type, title, created_at) VALUES ($1, $2, 'alert', 'old', $3)
+         RETURNING id`,
+        { bind: [id, days, at] },
+      );
+    }
+    expect(await deleteAgedNotifications(db, 90 * DAY_MS)).to.deep.equal({ deleted: 2, isLast: true });
+    expect(await deleteAgedAudit(db, 365 * DAY_MS)).to.deep.equal({ deleted: 1, isLast: true });
+    expect(await deleteAgedAudit(db, 365 * DAY_MS)).to.deep.equal({ deleted: 0, isLast: true });
   });
 
   it('removes what one server has printed, of whatever day, and nothing of others', async () => {

@@ -1,6 +1,9 @@
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
 import { expect } from 'chai';
 import { createWebhookActivities } from '#activities/webhook.js';
+import { freePort } from '#processes/dev/ports.js';
 import { raiseAlert } from '#src/db/alerts.js';
 import { row, rows } from '#src/db/sql.js';
 import type { ServerRow, WebhookRow } from '#src/db/types.js';
@@ -209,6 +212,21 @@ describe('a post to a user’s URL', () => {
       await waitFor(() => closed, { what: 'the end of the connection' });
     } finally {
       await hooks.close();
+    }
+  });
+
+  it('gives up on one that takes the call and never answers', async () => {
+    const sockets: Socket[] = [];
+    const silent = createServer(socket => sockets.push(socket));
+    const port = await freePort();
+    await once(silent.listen(port, '127.0.0.1'), 'listening');
+    try {
+      const call = postJson(`http://127.0.0.1:${port}/`, '{}', {}, { allowPrivate: true }, 200);
+      expect(await rejectionCode(call)).to.equal('webhook-failed');
+      expect(sockets).to.have.length(1);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      silent.close();
     }
   });
 

@@ -82,10 +82,11 @@ export async function confirmFactor(
   return codes;
 }
 
-/** With its recovery codes. */
-export async function removeFactor(db: Database, userId: string, transaction: Transaction): Promise<void> {
-  await rows(db, 'DELETE FROM totp_factors WHERE user_id = $1 RETURNING user_id', {
+/** With its recovery codes. False when there was none. */
+export async function removeFactor(db: Database, userId: string, transaction: Transaction): Promise<boolean> {
+  const removed = await row(db, 'DELETE FROM totp_factors WHERE user_id = $1 RETURNING user_id', {
     bind: [userId],
     transaction,
   });
+  return removed !== undefined;
 }

@@ -5,6 +5,7 @@ import { AppError } from '#src/domain/errors.js';
 import { findUser, updateProfile } from '../auth/accounts.js';
 import { presentUser } from '../auth/presenter.js';
 import { user as userSchema } from '../auth/schema.js';
+import { removeFactor } from '../auth/secondFactor.js';
 import { endFamiliesOf } from '../auth/sessions.js';
 import { idParams } from '../fields.js';
 import { admins } from '../gates.js';
@@ -102,6 +103,30 @@ const remove = defineRoute({
   },
 });
 
+const removeTotp = defineRoute({
+  operationId: 'removeUserTotp',
+  method: 'DELETE',
+  path: '/users/:id/totp',
+  tag,
+  summary: 'Take the second factor from an account that has lost it',
+  description:
+    'Its recovery codes go with it; the password stays, and so do sessions. Nobody skips their own second factor so: that takes `POST /auth/totp/disable`.',
+  auth: admins,
+  params: idParams,
+  success: { status: 204 },
+  errors: ['not-found', 'own-account'],
+  async handler({ actor, params, ip, requestId }, { db }) {
+    if (actor.id === params.id) throw new AppError('own-account');
+    await inTransaction(db, async transaction => {
+      await lockUser(db, params.id, transaction);
+      const target = { type: 'user', id: params.id } as const;
+      if (await removeFactor(db, params.id, transaction))
+        await appendAudit(db, { action: 'totp.removed', actor, ip, requestId, target }, { transaction });
+    });
+    return { body: undefined };
+  },
+});
+
 function losesAdmin({ role, is_active }: schema.UserChange): boolean {
   return is_active === false || (role !== undefined && role !== 'admin');
 }
@@ -116,4 +141,4 @@ function changesBetween(before: UserRow, after: UserRow): Record<string, unknown
   );
 }
 
-export const userRoutes: Route[] = [list, get, put, remove];
+export const userRoutes: Route[] = [list, get, put, remove, removeTotp];
