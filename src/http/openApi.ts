@@ -236,5 +236,6 @@ const EXAMPLE_REQUEST_ID = '7c9a1e52-3b0f-4f0e-9d53-2d1c5a7e4b60';
 
 const FAILURE_HEADERS: Record<number, Record<string, string>> = {
   401: { 'WWW-Authenticate': 'RFC 6750' },
+  416: { 'Content-Range': 'How long the file is, where that is known' },
   429: { 'Retry-After': 'Seconds' },
 };

@@ -114,7 +114,7 @@ function requiredQuery(operation: unknown): string {
     const value = parameter['in'] === 'query' && required === true ? QUERY[String(name)] : undefined;
     if (value !== undefined) query.set(String(name), value);
   }
-  return query.size === 0 ? '' : `?${query}`;
+  return query.size === 0 ? '' : `?${query.toString()}`;
 }
 
 /** Reads; changes of nothing; and actions under a key of their own, which happen once and are then only looked up. */

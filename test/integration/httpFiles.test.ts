@@ -122,7 +122,9 @@ describe('files over the API', function () {
           contentRange,
         ]);
       }
-      expect(codeOf(await get('a.txt', { Range: 'bytes=10-' }))).to.equal('416 range-not-satisfiable');
+      const beyond = await get('a.txt', { Range: 'bytes=10-' });
+      expect(codeOf(beyond)).to.equal('416 range-not-satisfiable');
+      expect(beyond.headers.get('content-range')).to.equal('bytes */10');
       expect(codeOf(await get('a.txt', { Range: 'bytes=-0' }))).to.equal('416 range-not-satisfiable');
       expect((await get('a.txt', { Range: 'bytes=0-1', 'If-Range': etag })).body).to.equal('01');
       expect((await get('a.txt', { Range: 'bytes=0-1', 'If-Range': '"old"' })).status).to.equal(200);

@@ -27,6 +27,13 @@ function tagsOf(header: string): { weak: boolean; value: string }[] {
   });
 }
 
+/** A 416 that says how long the file is, so that the client can ask better. */
+export class RangeNotSatisfiable extends AppError {
+  constructor(readonly sizeBytes: number) {
+    super('range-not-satisfiable', { detail: `The file has ${sizeBytes} bytes` });
+  }
+}
+
 /**
  * The one range that is asked for. Undefined for several, and for what is no range of bytes: both are answered with the
  * whole. Throws `range-not-satisfiable` for the last no bytes.

@@ -7,7 +7,7 @@ import type { Api } from '../deps.js';
 import { idParams } from '../fields.js';
 import { defineRoute, type Reply } from '../route.js';
 import { onServer } from '../servers/policy.js';
-import { entityTag, isNamed, isNamedStrongly, parseRange } from './conditions.js';
+import { entityTag, isNamed, isNamedStrongly, parseRange, RangeNotSatisfiable } from './conditions.js';
 import { attachment, contentTypeOf } from './contentType.js';
 import { known, presentStored } from './presenter.js';
 import * as schema from './schema.js';
@@ -78,7 +78,7 @@ async function openFile(
   }
   if (length === 0) {
     await download.content.return();
-    throw new AppError('range-not-satisfiable', { detail: `The file has ${known(facts).sizeBytes} bytes` });
+    throw new RangeNotSatisfiable(known(facts).sizeBytes);
   }
   return { ...download, isPart: true };
 }

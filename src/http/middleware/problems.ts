@@ -1,6 +1,7 @@
 import type { Middleware } from 'koa';
 import { AppError, ERRORS, type FieldError } from '#src/domain/errors.js';
 import type { ApiContext, ApiState } from '../context.js';
+import { RangeNotSatisfiable } from '../files/conditions.js';
 import { rateLimitHeaders, RateLimited } from '../rateLimiter.js';
 
 /** RFC 9457, plus `error` for clients that read a plain string. */
@@ -36,6 +37,7 @@ export function problems(): Middleware<ApiState> {
 function answer(ctx: ApiContext, error: AppError): void {
   ctx.status = error.status;
   if (error.status === 401) ctx.set('WWW-Authenticate', challenge(error));
+  if (error instanceof RangeNotSatisfiable) ctx.set('Content-Range', `bytes */${error.sizeBytes}`);
   if (error instanceof RateLimited) ctx.set(rateLimitHeaders(error.allowance));
   if (error.retryAfterS !== undefined) ctx.set('Retry-After', String(Math.ceil(error.retryAfterS)));
   ctx.set('Cache-Control', 'no-store');
