@@ -157,6 +157,18 @@ describe('webhooks', function () {
     }
   });
 
+  it('are called for a day at most: Temporal keeps that time', async () => {
+    const { server, id } = await build(`${hooks.url}/quiet`);
+    await raise(server);
+    const [delivery] = await waiting(id);
+    await isDone(id);
+    const { events } = await stack.temporal.workflow.getHandle(`webhook:${delivery?.id}`).fetchHistory();
+    const limits = events?.flatMap(
+      event => event.activityTaskScheduledEventAttributes?.scheduleToCloseTimeout?.seconds ?? [],
+    );
+    expect(limits?.map(Number)).to.deep.equal([86_400]);
+  });
+
   it('lead into no private network, by address or by name, also where the row says so', async () => {
     const { openToken } = stack.core;
     const attempt = async (url: string, addresses: string[]) => {
