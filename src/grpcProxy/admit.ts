@@ -45,7 +45,9 @@ export async function findTarget(deps: GrpcProxyDeps, arrival: Arrival, actor: I
   const agentName = textOf(arrival.metadata, 'agent-id');
   const serverId = textOf(arrival.metadata, 'server-id');
   if ((agentName === undefined) === (serverId === undefined)) {
-    throw new AppError('invalid-request', { detail: 'Name one agent in agent-id, or one server in server-id' });
+    throw new AppError('invalid-request', {
+      detail: 'Name one agent in agent-id, or one server in server-id',
+    });
   }
   const found =
     serverId === undefined
@@ -92,7 +94,10 @@ async function assertMayCall(db: Database, arrival: Arrival, actor: Identity): P
   throw new AppError('forbidden', { detail: 'Only administrators may call that' });
 }
 
-function auditOf({ ip, requestId }: Arrival, actor: Identity): Pick<AuditEntry, 'actor' | 'ip' | 'requestId'> {
+function auditOf(
+  { ip, requestId }: Arrival,
+  actor: Identity,
+): Pick<AuditEntry, 'actor' | 'ip' | 'requestId'> {
   return { actor, requestId, ...(ip !== undefined && { ip }) };
 }
 

@@ -71,12 +71,7 @@ export async function createGrpcProxy({ host, port, tls, ...options }: GrpcProxy
   return { port: bound, close: () => drain(server, underWay) };
 }
 
-function listen(
-  server: Server,
-  host: string,
-  port: number,
-  tls: GrpcProxyOptions['tls'],
-): Promise<number> {
+function listen(server: Server, host: string, port: number, tls: GrpcProxyOptions['tls']): Promise<number> {
   const credentials = tls
     ? ServerCredentials.createSsl(null, [
         { cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) },

@@ -27,7 +27,8 @@ const OF_ONE_HOP = new Set([
   'user-agent',
   'via',
 ]);
-const OF_GRPC = /^grpc-(?:accept-encoding|encoding|message|status|timeout|retry-pushback-ms|previous-rpc-attempts)$/;
+const OF_GRPC =
+  /^grpc-(?:accept-encoding|encoding|message|status|timeout|retry-pushback-ms|previous-rpc-attempts)$/;
 
 /** What goes on to the other side: everything else, `traceparent` and the caller's own keys among it. */
 export function passedOn(metadata: Metadata): Metadata {

@@ -54,7 +54,10 @@ export function serveCall(proxy: Proxy, call: ServerInterceptingCallInterface, m
     }
     proxy.underWay.delete(ending);
     call.sendStatus(answer);
-    log.info({ status: status[answer.code], ms: Math.round(performance.now() - began) }, 'proxied call ended');
+    log.info(
+      { status: status[answer.code], ms: Math.round(performance.now() - began) },
+      'proxied call ended',
+    );
   }
 
   async function relayAdmitted(arrival: Arrival): Promise<StatusObject> {
