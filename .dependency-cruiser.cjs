@@ -92,6 +92,18 @@ module.exports = {
       'Publish on the bus; realtime listens.',
     ),
     apart(
+      'the-proxy-is-for-processes',
+      rooms('src/(?!(grpcProxy)/)[^/]+', 'activities', 'workflows'),
+      room('src/grpcProxy'),
+      'It stands beside http and realtime; nobody calls it.',
+    ),
+    apart(
+      'the-proxy-calls-down',
+      room('src/grpcProxy'),
+      rooms('src/(http|realtime)'),
+      'What http and the proxy share belongs below both, or is handed in.',
+    ),
+    apart(
       'operations-calls-down',
       rooms('src/(db|agents|bus|mail|provisioning|security|observability)'),
       room('src/operations'),
@@ -115,10 +127,10 @@ module.exports = {
       to: { path: '^src/config' },
     },
     {
-      name: 'only-the-agent-speaks-grpc-as-a-server',
+      name: 'only-the-agent-and-the-proxy-speak-grpc-as-a-server',
       severity: 'error',
       comment: 'Calls to agents go through src/agents.',
-      from: { path: rooms('src/(?!(agents)/)[^/]+', 'activities', 'workflows') },
+      from: { path: rooms('src/(?!(agents|grpcProxy)/)[^/]+', 'activities', 'workflows') },
       to: { path: 'node_modules/@grpc/' },
     },
   ],

@@ -2026,7 +2026,7 @@ export interface paths {
       parameters: {
         query?: {
           actor_id?: string;
-          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
+          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.proxied-call" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
           target_id?: string;
           /** Of that time or later */
           from?: string;
@@ -7397,7 +7397,7 @@ export interface components {
     };
     AuditEntry: {
       id: string;
-      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
+      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.proxied-call" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
       /** Null: nobody who was signed in */
       actor_id: string | null;
       /** At that time */

@@ -1,10 +1,11 @@
 import { once } from 'node:events';
 import { Registry, collectDefaultMetrics } from 'prom-client';
+import { createGrpcProxy } from '#src/grpcProxy/createGrpcProxy.js';
 import { createApp, createHttpServer } from '#src/http/app.js';
 import { findKeyPrincipal } from '#src/http/auth/keys.js';
 import { findIdentity } from '#src/http/auth/sessions.js';
 import type { ApiSettings, NeighbourCheck } from '#src/http/deps.js';
-import { createRateLimiter, type CreateRateLimiter } from '#src/http/rateLimiter.js';
+import { createRateLimiter, takeOrThrow, type CreateRateLimiter } from '#src/http/rateLimiter.js';
 import { createRedisLimits } from '#src/http/redisRateLimiter.js';
 import { sendCommand } from '#src/http/servers/live.js';
 import { findListedServer } from '#src/http/servers/queries.js';
@@ -13,7 +14,7 @@ import { createHub } from '#src/realtime/hub.js';
 import { createRawSockets, RAW_SOCKET_PATH } from '#src/realtime/rawSocket.js';
 import { attachSocketIo } from '#src/realtime/socketIo.js';
 import { routeUpgrades } from '#src/realtime/upgrade.js';
-import { createIdentities } from '#src/security/identities.js';
+import { createIdentities, type Identities } from '#src/security/identities.js';
 import type { Config } from '#src/config.js';
 import type { Core } from './core.js';
 import { refuseDevelopmentPasswords } from './developmentPasswords.js';
@@ -33,7 +34,7 @@ interface ApiWiring {
   alone: boolean;
 }
 
-/** REST and sockets on one port. Resolves when it listens; rejects in production when anyone could sign in as admin. */
+/** REST and sockets on one port, and the gRPC proxy on another where that is set. Resolves when it listens; rejects in production when anyone could sign in as admin. */
 export async function startApi(core: Core, { operations, temporal, alone }: ApiWiring): Promise<ApiPart> {
   await refuseDevelopmentPasswords(core);
   const { config, logger, shutdown, db, bus, gateway, openToken } = core;
@@ -47,13 +48,14 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
   // Before the hub listens, so that whoever it looks at again is looked up anew.
   const unsubscribe = bus.subscribe('access-changed', ({ user_id }) => identities.forgetUser(user_id));
   shutdown.add('access changes', unsubscribe);
+  const createLimiter = limiterOf(core);
   const app = createApp({
     db,
     bus,
     operations,
     gateway,
     identities,
-    createLimiter: limiterOf(core),
+    createLimiter,
     logger,
     metrics,
     neighbours: { temporal: checkOf(temporal), redis: redisCheck(core) },
@@ -99,7 +101,31 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
   const address = http.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.http.port;
   logger.info({ host: config.http.host, port }, 'api listens');
+  await startGrpcProxy(core, identities, createLimiter);
   return { url: `http://${config.http.host}:${port}` };
+}
+
+/** Calls count like requests: with those of REST where Redis counts for all, else apart from them. */
+async function startGrpcProxy(core: Core, identities: Identities, create: CreateRateLimiter): Promise<void> {
+  const { config, logger, shutdown, db, gateway, openToken } = core;
+  const { grpcProxyPort, grpcProxyTlsCert: cert, grpcProxyTlsKey: key } = config.agents;
+  if (grpcProxyPort === undefined) return;
+  const { userPerMinute, userBurst } = config.limits;
+  const limiter = create({ name: 'user', perMinute: userPerMinute, burst: userBurst });
+  const { host } = config.http;
+  const proxy = await createGrpcProxy({
+    db,
+    gateway,
+    identities,
+    openToken,
+    countRequest: userId => takeOrThrow(limiter, userId),
+    logger,
+    host,
+    port: grpcProxyPort,
+    tls: cert !== undefined && key !== undefined ? { cert, key } : undefined,
+  });
+  shutdown.add('grpc proxy', () => proxy.close(), { timeoutMs: 3_000 });
+  logger.info({ host, port: proxy.port, tls: cert !== undefined }, 'grpc proxy listens');
 }
 
 /** Shared by all api processes where there is Redis. */

@@ -5,6 +5,7 @@ import {
   type Interceptor,
   type ClientWritableStream,
   type ServiceError,
+  type StatusObject,
 } from '@grpc/grpc-js';
 import { AppError } from '#src/domain/errors.js';
 import { CallScope } from './callScope.js';
@@ -12,6 +13,7 @@ import type { Channel, ChannelPool } from './channelPool.js';
 import { Demand } from './demand.js';
 import { agentError, castsDoubtOnChannel } from './errors.js';
 import type { AgentAddress, CallOptions } from './gateway.js';
+import { startRawCall, type RawCall, type RawCallListener, type RawCallSpec } from './rawCall.js';
 
 /** The part of a generated method definition that a client needs. */
 interface Method<Request, Response> {
@@ -53,6 +55,8 @@ export interface Calls {
     spec: Omit<CallSpec<Request, Response>, 'request'> & Transfer,
     messages: AsyncIterable<Request>,
   ): Promise<Response>;
+  /** Resolves when the call is on its way; rejects as the others when it cannot be. */
+  open(spec: RawCallSpec, listener: RawCallListener): Promise<RawCall>;
   /** Ends every call in flight as `shutting-down` and refuses new ones. */
   abortAll(): void;
 }
@@ -139,6 +143,23 @@ export function createCalls({ pool, defaultDeadlineMs }: CallsDeps): Calls {
     }
   }
 
+  async function open(spec: RawCallSpec, listener: RawCallListener): Promise<RawCall> {
+    const scope = openScope(spec.deadline - Date.now(), spec.signal);
+    const channel = pool.acquire(spec.agent);
+    const onStatus = (ended: StatusObject): void => {
+      scope.end();
+      if (!scope.aborted && castsDoubtOnChannel(ended, false)) pool.discard(channel);
+      listener.onEnd(scope.aborted ?? ended);
+    };
+    try {
+      const client = channel.client ?? (await scope.whileOpen(channel.opening));
+      return startRawCall(client, spec, scope, { ...listener, onStatus });
+    } catch (error) {
+      scope.end();
+      throw failure(error, scope, channel, false);
+    }
+  }
+
   function stream<Request, Response>(
     spec: CallSpec<Request, Response> & { endless?: boolean } & Partial<Transfer>,
   ): AsyncIterable<Response> {
@@ -171,6 +192,7 @@ export function createCalls({ pool, defaultDeadlineMs }: CallsDeps): Calls {
     stream,
     download: spec => stream({ ...spec, endless: true }),
     upload,
+    open,
     abortAll() {
       closed = true;
       for (const scope of inFlight) scope.abort(new AppError('shutting-down'));

@@ -7,11 +7,14 @@ import type { AgentAddress } from './gateway.js';
 
 const DIAL_TIMEOUT_MS = 5_000;
 
+/** What agents take and send, both versions. */
+export const MESSAGE_BYTES_MAX = 10 * 1024 * 1024;
+
 const CHANNEL_OPTIONS: ClientOptions = {
   // One layer retries, and that is Temporal.
   'grpc.enable_retries': 0,
-  'grpc.max_send_message_length': 10 * 1024 * 1024,
-  'grpc.max_receive_message_length': 10 * 1024 * 1024,
+  'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
+  'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
   // A stream whose peer vanished without a word ends within 15 s. Quiet channels stay quiet.
   'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 5_000,

@@ -13,6 +13,7 @@ import type {
   WorkRequest,
   WorkStatus,
 } from '#proto/gen/agent.js';
+import type { RawCall, RawCallListener, RawCallSpec } from './rawCall.js';
 
 /** How to reach one agent. `id` is the row's UUID. */
 export interface AgentAddress {
@@ -121,6 +122,9 @@ export interface AgentGateway {
   ): AsyncIterable<EventBatch>;
 
   readonly files: AgentFiles;
+
+  /** Any call, as bytes: for the proxy, which passes on what it does not read. */
+  openCall(spec: RawCallSpec, listener: RawCallListener): Promise<RawCall>;
 
   /** Forgets the channel of an agent whose row changed or went. */
   forget(agentId: string): void;

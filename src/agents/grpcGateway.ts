@@ -77,6 +77,8 @@ export function createGrpcGateway({
 
     files,
 
+    openCall: (spec, listener) => calls.open(spec, listener),
+
     forget(agentId) {
       pool.forget(agentId);
       forgetFiles(agentId);

@@ -53,6 +53,13 @@ const always: readonly Rule[] = [
         : undefined,
   },
   {
+    about: ['GRPC_PROXY_TLS_CERT', 'GRPC_PROXY_TLS_KEY'],
+    check: ({ agents }) =>
+      (agents.grpcProxyTlsCert === undefined) !== (agents.grpcProxyTlsKey === undefined)
+        ? 'GRPC_PROXY_TLS_CERT and GRPC_PROXY_TLS_KEY go together: set both or none'
+        : undefined,
+  },
+  {
     about: ['JWT_EXPIRY', 'JWT_REFRESH_EXPIRY'],
     check: ({ auth }) =>
       auth.jwtRefreshExpiryMs < auth.jwtExpiryMs

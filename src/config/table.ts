@@ -183,6 +183,11 @@ export const table = {
         'Which agent gets a new server: lowest share of reserved memory then CPU, fewest servers assigned, or in turn.',
     }),
     grpcProxyPort: port('GRPC_PROXY_PORT', { about: 'Port of the gRPC proxy to agents. Unset: no proxy.' }),
+    grpcProxyTlsCert: text('GRPC_PROXY_TLS_CERT', {
+      secret: true,
+      about: 'PEM of the certificate that the proxy shows. Unset: it speaks plaintext.',
+    }),
+    grpcProxyTlsKey: text('GRPC_PROXY_TLS_KEY', { secret: true, about: 'PEM of its key.' }),
     routeHook: text('ROUTE_HOOK', { about: 'URL told when a server changes its address.' }),
   },
   servers: {

@@ -6,6 +6,7 @@ export const AUDIT_ACTIONS = [
   'agent.created',
   'agent.deleted',
   'agent.maintenance',
+  'agent.proxied-call',
   'agent.updated',
   'api-key.created',
   'api-key.expired-use',

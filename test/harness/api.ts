@@ -15,7 +15,7 @@ import { createRateLimiter } from '#src/http/rateLimiter.js';
 import { createLogger } from '#src/observability/logger.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
-import { createIdentities } from '#src/security/identities.js';
+import { createIdentities, type Identities } from '#src/security/identities.js';
 import { buildUser, TEST_PASSWORD } from '../build.js';
 import { createTestDatabase } from './database.js';
 
@@ -49,6 +49,7 @@ export interface TestApi {
   db: Database;
   gateway: AgentGateway;
   bus: Bus;
+  identities: Identities;
   send: Send;
   /** A user of that role, signed in through the API. */
   signUp(overrides?: Partial<UserRow>): Promise<ApiUser>;
@@ -79,17 +80,18 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const dispatcher = new Dispatcher({ db, temporal, bus, logger, eager: false, pollMs: 60_000 });
   const gateway = createGrpcGateway({ logger, defaultDeadlineMs: 5_000 });
   const jwtSecret = createSecretKey(randomBytes(32));
+  const identities = createIdentities({
+    secret: jwtSecret,
+    find: claims => findIdentity(db, claims),
+    findKey: hash => findKeyPrincipal(db, hash),
+  });
   const app = createApp({
     db,
     gateway,
     logger,
     operations: createOperations({ db, bus, dispatcher, temporal, logger }),
     bus,
-    identities: createIdentities({
-      secret: jwtSecret,
-      find: claims => findIdentity(db, claims),
-      findKey: hash => findKeyPrincipal(db, hash),
-    }),
+    identities,
     createLimiter: createRateLimiter,
     metrics: new Registry(),
     neighbours: { temporal: async () => 'down', redis: async () => 'disabled' },
@@ -136,6 +138,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     db,
     gateway,
     bus,
+    identities,
     send,
     async signUp(overrides = {}) {
       const user = await buildUser(db, overrides);
