@@ -5,12 +5,13 @@ import { AgentError, isMissing } from '../errors.js';
 import { syncFolder } from '../files.js';
 
 /**
- * Moves all that is in one folder into another by renames, files over files, folders into folders of that name. Broken
+ * Moves all that is in one folder into another by renames, in the order of names, files over files, folders into folders of that name. Broken
  * off and called again it moves the rest. Throws `invalid-path` where a folder is to take the place of a file or link,
  * or the other way round: no link leads it out of the folder.
  */
 export async function moveTree(from: string, to: string): Promise<void> {
-  for (const entry of await readdir(from, { withFileTypes: true })) {
+  const entries = await readdir(from, { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => a.name.localeCompare(b.name))) {
     const source = join(from, entry.name);
     const target = join(to, entry.name);
     const there = await lstatIfThere(target);
