@@ -5,9 +5,9 @@ import { AgentError, isMissing } from '../errors.js';
 import { syncFolder } from '../files.js';
 
 /**
- * Moves all that is in one folder into another by renames, in the order of names, files over files, folders into folders of that name. Broken
- * off and called again it moves the rest. Throws `invalid-path` where a folder is to take the place of a file or link,
- * or the other way round: no link leads it out of the folder.
+ * Moves all that is in one folder into another by renames, in the order of names: files over files, folders into folders
+ * of that name. Broken off and called again it moves the rest. Throws `invalid-path` where a folder is to take the place
+ * of a file or link, or the other way round: no link leads it out of the folder.
  */
 export async function moveTree(from: string, to: string): Promise<void> {
   const entries = await readdir(from, { withFileTypes: true });
