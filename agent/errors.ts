@@ -26,6 +26,7 @@ export const CODES = {
   'start-failed': status.ABORTED,
   'start-timeout': status.ABORTED,
   'stop-failed': status.ABORTED,
+  'install-failed': status.ABORTED,
   'artifact-unknown': status.FAILED_PRECONDITION,
   'checksum-mismatch': status.DATA_LOSS,
   'upstream-refused': status.FAILED_PRECONDITION,

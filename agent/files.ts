@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { access, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { isMissing } from './errors.js';
 
 /**
@@ -39,10 +41,25 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
+/** Brings all that was written on the file system of `path` to the disk: for more files than one syncs one by one. */
+export async function syncFileSystem(path: string): Promise<void> {
+  await promisify(execFile)('sync', ['--file-system', path]);
+}
+
 /** Removes what a crash left there. The folder stays: something may be moved into it right now. */
 export async function emptyFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true });
   for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
+}
+
+/** True also for what may not be read, as long as it can be reached. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 export async function readTextIfThere(path: string): Promise<string | undefined> {

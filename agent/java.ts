@@ -25,6 +25,11 @@ export interface JavaWish {
   readonly compiledFor: number | undefined;
 }
 
+/** What JAVA_HOME is for whatever runs on it. */
+export function javaHomeOf({ path }: JavaRuntime): string {
+  return join(path, '..', '..');
+}
+
 /**
  * The Java runtimes of this host. Looks afresh each time, since people install Java while we run; what a runtime says
  * of itself is asked once and kept for as long as its file does not change.

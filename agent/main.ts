@@ -23,6 +23,7 @@ import { UserFiles } from './userFiles.js';
 import { AGENT_VERSION } from './version.js';
 import { addressRule } from './work/address.js';
 import { ArtifactCache } from './work/artifactCache.js';
+import { BuildTools } from './work/buildTools.js';
 import { deleteServer } from './work/delete.js';
 import { killServer } from './work/kill.js';
 import { Ledger } from './work/ledger.js';
@@ -92,10 +93,12 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
 
   const refusesAddress = addressRule(config.allowPrivateUrls);
   const cache = new ArtifactCache(paths.cache, refusesAddress);
+  const installers = { cache, java, paths, childEnv: config.childEnv };
+  const buildTools = new BuildTools(installers);
   const perform: PerformStep = (work, context) => {
     switch (work.$case) {
       case 'provision':
-        return provisionServer(cache, context, work.provision);
+        return provisionServer({ ...installers, buildTools }, context, work.provision);
       case 'start':
         return startServer({ java, registry, leases }, context, work.start);
       case 'stop':

@@ -28,6 +28,10 @@ export interface AgentPaths {
   /** Files on their way in, on the file system of the servers' folders. Emptied at boot. */
   readonly uploads: string;
   readonly servers: string;
+  /** What installers make, a folder a server, on its way into the server's own. */
+  readonly installs: string;
+  /** Where BuildTools works, a folder a Minecraft version. */
+  readonly builds: string;
   readonly java: string;
   server(id: string): ServerPaths;
 }
@@ -45,6 +49,8 @@ export function agentPaths(workDir: string): AgentPaths {
     cache: join(hidden, 'cache'),
     trash: join(hidden, 'trash'),
     uploads: join(hidden, 'uploads'),
+    installs: join(hidden, 'installs'),
+    builds: join(hidden, 'builds'),
     java: join(hidden, 'java'),
     servers,
     server: id => {

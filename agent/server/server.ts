@@ -1,16 +1,18 @@
 import { EventEmitter } from 'node:events';
-import { access, mkdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { ProcessState, type ServerState } from '#proto/gen/agent.js';
+import { exists } from '../files.js';
 import type { Journal } from '../journal.js';
-import { type ServerFacts, loadFacts, saveFacts } from './facts.js';
+import { type ServerFacts, loadFacts, saveFacts, startFileOf } from './facts.js';
 import { startGuard } from './guard.js';
 import { LiveRun, NEVER_STARTED } from './liveRun.js';
 import type { ServerPaths } from './paths.js';
 import type { LockHolder, ProcessIdentity } from './process.js';
 import { trimConsoles } from './retention.js';
 import { Run, type StopCause } from './run.js';
+import { pathOf } from './startFile.js';
 import { reasonOf, stateOf } from './state.js';
 
 export interface ServerDeps {
@@ -96,6 +98,7 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
   async describe(): Promise<ServerState> {
     const { run, jvm, facts } = this;
     const { epoch, opSeq } = this.deps.fenceOf(this.id);
+    const startFile = startFileOf(facts);
     return {
       serverId: this.id,
       state: stateOf(run),
@@ -106,7 +109,7 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
       readyAtMs: run?.readyAtMs ?? 0,
       exitCode: run?.exitCode,
       endedAtMs: run?.endedAtMs ?? 0,
-      provisioned: facts.jarFile !== undefined && (await exists(join(this.paths.folder, facts.jarFile))),
+      provisioned: startFile !== undefined && (await exists(join(this.paths.folder, pathOf(startFile)))),
       epoch,
       opSeq,
       consoleOffset: (await run?.consoleSize()) ?? 0,
@@ -295,14 +298,5 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
       this.on('look', onLook);
       signal.addEventListener('abort', onAbort);
     });
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -1,14 +1,24 @@
 import { constants } from 'node:fs';
 import { copyFile, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { isMissing } from '../errors.js';
 import { syncFolder } from '../files.js';
+import { isJar } from '../jar.js';
 import type { RefusesAddress } from './address.js';
 import { type Checksum, type Download, downloadJar, hashFile } from './download.js';
+import { aborted } from './step.js';
 
 /** Oldest use goes first. Partial downloads count too. */
 const CACHE_BYTES_MAX = 4 * 1024 * 1024 * 1024;
+
+export type Source = Omit<Download, 'partPath' | 'refuses'>;
+
+/** What names a jar in the cache and in a server's facts: its hash; its URL where the upstream publishes none. */
+export function cacheKey({ checksum, url }: Pick<Source, 'checksum' | 'url'>): string {
+  if (checksum) return `${checksum.algorithm}-${checksum.hex}`;
+  return `url-${createHash('sha256').update(url).digest('hex')}`;
+}
 
 /** Verified jars by their hash, so that the second server of a version needs no network. One folder, bounded. */
 export class ArtifactCache {
@@ -23,21 +33,19 @@ export class ArtifactCache {
   /**
    * The path of the verified content, downloaded now if it is not here. The file is the cache's: copy it, don't move it.
    */
-  async get(
-    checksum: Checksum,
-    request: Omit<Download, 'checksum' | 'partPath' | 'refuses'>,
-  ): Promise<string> {
+  async get(source: Source): Promise<string> {
     await mkdir(this.folder, { recursive: true });
-    const path = join(this.folder, `${checksum.algorithm}-${checksum.hex}.jar`);
+    const { checksum } = source;
+    const path = this.#pathOf(source);
     for (;;) {
       if (await this.#holds(path, checksum)) return path;
       const other = this.#downloading.get(path);
       if (other === undefined) break;
       // Whatever becomes of theirs: if it fails, or is cancelled, this one goes on from their partial file.
-      await Promise.race([Promise.allSettled([other]), aborted(request.signal)]);
+      await Promise.race([Promise.allSettled([other]), aborted(source.signal)]);
     }
     const partPath = `${path}.part`;
-    const download = downloadJar({ ...request, checksum, partPath, refuses: this.refuses })
+    const download = downloadJar({ ...source, partPath, refuses: this.refuses })
       .then(() => rename(partPath, path))
       .finally(() => this.#downloading.delete(path));
     this.#downloading.set(path, download);
@@ -46,15 +54,39 @@ export class ArtifactCache {
     return path;
   }
 
+  /** The path of that content where the cache has it. Asks nobody. */
+  async find(checksum: Checksum): Promise<string | undefined> {
+    const path = this.#pathOf({ checksum, url: '' });
+    return (await this.#holds(path, checksum)) ? path : undefined;
+  }
+
+  /** Takes in a jar that was made here, from the same file system: it is the cache's then. Answers its hash. */
+  async put(file: string): Promise<Checksum> {
+    await mkdir(this.folder, { recursive: true });
+    const checksum: Checksum = { algorithm: 'sha256', hex: await hashFile(file, 'sha256') };
+    const path = this.#pathOf({ checksum, url: '' });
+    await rename(file, path);
+    await syncFolder(this.folder);
+    await this.#evict(path);
+    return checksum;
+  }
+
+  #pathOf(source: Pick<Source, 'checksum' | 'url'>): string {
+    return join(this.folder, `${cacheKey(source)}.jar`);
+  }
+
   /** Bytes on disk rot and people edit: what is handed out has been read just now. */
-  async #holds(path: string, checksum: Checksum): Promise<boolean> {
+  async #holds(path: string, checksum: Checksum | undefined): Promise<boolean> {
     try {
       await utimes(path, new Date(), new Date());
     } catch (error) {
       if (isMissing(error)) return false;
       throw error;
     }
-    if ((await hashFile(path, checksum.algorithm)) === checksum.hex) return true;
+    const isWhole = checksum
+      ? (await hashFile(path, checksum.algorithm)) === checksum.hex
+      : await isJar(path);
+    if (isWhole) return true;
     await rm(path, { force: true });
     return false;
   }
@@ -94,11 +126,4 @@ export async function placeFile(source: string, folder: string, name: string): P
     throw error;
   }
   await syncFolder(folder);
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
 }

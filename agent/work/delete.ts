@@ -26,6 +26,7 @@ export async function deleteServer(
   for (const [kind, folder] of [
     ['files', server.paths.folder],
     ['state', server.paths.state],
+    ['install', join(paths.installs, server.id)],
   ] as const) {
     const target = join(paths.trash, `${server.id}-${kind}-${suffix}`);
     if (await renameIfThere(folder, target)) trashed.push(target);

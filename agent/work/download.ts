@@ -12,14 +12,14 @@ import { diskUse } from '../system.js';
 import { assertDiallable, guardedLookup, type RefusesAddress } from './address.js';
 
 export interface Checksum {
-  readonly algorithm: 'sha256' | 'sha1';
+  readonly algorithm: 'sha512' | 'sha256' | 'sha1' | 'md5';
   /** Lower-case hex. */
   readonly hex: string;
 }
 
 export interface Download {
   readonly url: string;
-  /** Undefined for what version 1 asks for: it names no hash, and then nothing is resumed. */
+  /** Undefined where nobody names a hash: then nothing is resumed, as what is there may be of another content. */
   readonly checksum: Checksum | undefined;
   /** 0 = unknown. */
   readonly sizeBytes: number;

@@ -1,10 +1,9 @@
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ProcessState, type StartWork } from '#proto/gen/agent.js';
 import { AgentError } from '../errors.js';
-import { readTextIfThere } from '../files.js';
+import { exists, readTextIfThere } from '../files.js';
 import { requiredJavaMajor } from '../jar.js';
-import type { JavaCatalogue } from '../java.js';
+import { type JavaCatalogue, javaHomeOf } from '../java.js';
 import type { Leases } from '../lease/leases.js';
 import { readConsoleTail } from '../server/console.js';
 import { GUARD_EXIT_LOCKED, GUARD_EXIT_NO_LEASE } from '../server/guard.js';
@@ -13,6 +12,7 @@ import { describeFailure, failureNamedBy } from '../server/readiness.js';
 import type { Registry } from '../server/registry.js';
 import type { Run } from '../server/run.js';
 import type { ManagedServer } from '../server/server.js';
+import { pathOf, type StartFile, startArguments } from '../server/startFile.js';
 import { applySettings, eulaIsAccepted } from './settings.js';
 import { endRun, STOP_TIMES, TERMINATE_TIMES } from './stop.js';
 import type { StepContext } from './step.js';
@@ -73,20 +73,21 @@ async function launch(
 ): Promise<Run> {
   const { server, fence, runId, report, signal } = context;
   const { folder } = server.paths;
-  const jarFile = parseFileName(work.jarFile || server.facts.jarFile || 'server.jar', 'jar_file');
+  const startFile = startFileFor(server, work);
   report({ phase: 'preparing' });
-  await assertInstalled(folder, jarFile);
+  await assertInstalled(folder, startFile);
   if (!(work.settings ? work.settings.eulaAccepted : await eulaIsAccepted(folder))) {
     throw new AgentError('eula-not-accepted', 'the Minecraft EULA is not accepted for this server');
   }
   const runtime = await java.choose({
     major: work.javaMajor,
     pinned: work.javaPinned,
-    compiledFor: await requiredJavaMajor(join(folder, jarFile)),
+    // A file of arguments names a class somewhere in its libraries: the caller's `java_major` has to do.
+    compiledFor: await requiredJavaMajor(join(folder, pathOf(startFile))),
   });
   if (work.settings) await applySettings(folder, work.settings);
   await server.saveFacts({
-    jarFile,
+    ...('jarFile' in startFile && startFile),
     type: work.serverType || server.facts.type,
     javaVersion: runtime.version,
     memoryMinMb: work.memoryMinMb,
@@ -101,8 +102,8 @@ async function launch(
   const run = await server.launch({
     runId,
     epoch: fence.epoch,
-    command: [runtime.path, ...jvmArguments(work, jarFile)],
-    javaHome: join(runtime.path, '..', '..'),
+    command: [runtime.path, ...jvmArguments(work, startFile)],
+    javaHome: javaHomeOf(runtime),
   });
   const noted = await server.until(() => run.ended || server.jvm !== undefined, LAUNCH_TIMEOUT_MS, signal);
   if (run.ended && (await run.readProcess()) === undefined) throw await explainRefusal(registry, server, run);
@@ -110,19 +111,23 @@ async function launch(
   return run;
 }
 
-function jvmArguments(work: StartWork, jarFile: string): string[] {
+function jvmArguments(work: StartWork, startFile: StartFile): string[] {
   const args: string[] = [];
   if (work.memoryMinMb > 0) args.push(`-Xms${work.memoryMinMb}M`);
   if (work.memoryMaxMb > 0) args.push(`-Xmx${work.memoryMaxMb}M`);
-  return [...args, ...work.javaArgs, '-jar', jarFile, 'nogui'];
+  return [...args, ...work.javaArgs, ...startArguments(startFile), 'nogui'];
 }
 
-async function assertInstalled(folder: string, jarFile: string): Promise<void> {
-  try {
-    await access(join(folder, jarFile));
-  } catch (error) {
-    throw new AgentError('not-installed', `there is no ${jarFile} in the server's folder`, { cause: error });
-  }
+/** What an installer left is started whatever jar the caller names: it can't know what that is called. */
+function startFileFor({ facts }: ManagedServer, work: StartWork): StartFile {
+  if (facts.launch) return facts.launch;
+  return { jarFile: parseFileName(work.jarFile || facts.jarFile || 'server.jar', 'jar_file') };
+}
+
+async function assertInstalled(folder: string, startFile: StartFile): Promise<void> {
+  const path = pathOf(startFile);
+  if (await exists(join(folder, path))) return;
+  throw new AgentError('not-installed', `there is no ${path} in the server's folder`);
 }
 
 async function explainRefusal(registry: Registry, server: ManagedServer, run: Run): Promise<AgentError> {

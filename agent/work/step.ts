@@ -28,3 +28,11 @@ export interface StepContext {
   readonly uncancellable: AbortSignal;
   readonly report: Report;
 }
+
+/** For a race with what must not keep an aborted step waiting: rejects with the signal's reason, and never resolves. */
+export function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}

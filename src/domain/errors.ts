@@ -108,6 +108,7 @@ export const ERRORS = {
   'start-failed': facts(500, 'The server ended before it was ready', 'ABORTED'),
   'start-timeout': facts(504, 'The server did not become ready in time', 'ABORTED'),
   'stop-failed': facts(500, 'The server could not be stopped', 'ABORTED'),
+  'install-failed': facts(500, 'The installer failed', 'ABORTED'),
   'outcome-unknown': facts(500, 'Whether it happened cannot be found out', 'ABORTED'),
 
   // Artefacts

@@ -194,7 +194,7 @@ describe('agent download', function () {
     const checksum = { algorithm: 'sha256', hex: SHA256 } as const;
 
     function get(cache: ArtifactCache, signal = abort.signal): Promise<string> {
-      return cache.get(checksum, { url: upstream.url, sizeBytes: 0, signal, onProgress: () => undefined });
+      return cache.get({ checksum, url: upstream.url, sizeBytes: 0, signal, onProgress: () => undefined });
     }
 
     it('downloads a jar once, however many want it at once', async () => {
