@@ -17,6 +17,7 @@ import { createIdentities } from '#src/security/identities.js';
 import type { Config } from '#src/config.js';
 import type { Core } from './core.js';
 import { refuseDevelopmentPasswords } from './developmentPasswords.js';
+import { sourcesOf } from './sources.js';
 import type { TemporalLink } from './temporalLink.js';
 
 const POLL_MS = 1_000;
@@ -52,6 +53,7 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
     bus,
     operations,
     gateway,
+    sources: sourcesOf(config),
     identities,
     createLimiter: limiterOf(core),
     logger,
