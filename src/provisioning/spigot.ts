@@ -3,8 +3,9 @@ import { compareVersions, isRelease } from '#src/domain/minecraftVersion.js';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
 import type { Upstream } from './upstream.js';
 
-/** `javaVersions`: lowest and highest class file version; absent on old ones. */
-const versionSchema = Joi.object<{ javaVersions?: [number, number] }>({
+/** `name`: of the build. `javaVersions`: lowest and highest class file version; absent on old ones. */
+const versionSchema = Joi.object<{ name: string; javaVersions?: [number, number] }>({
+  name: Joi.string().required(),
   javaVersions: Joi.array().ordered(Joi.number().integer().min(52).required(), Joi.number().integer()),
 });
 

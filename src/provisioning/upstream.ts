@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { request as requestPlain, type IncomingMessage } from 'node:http';
 import { request as requestTls } from 'node:https';
-import type { Schema } from 'joi';
+import type { AnySchema } from 'joi';
 import { AppError } from '#src/domain/errors.js';
 import { lookupOf, resolveFetchable, type UrlRule } from '#src/security/publicUrl.js';
 
@@ -49,12 +49,12 @@ export class Upstream {
   }
 
   /** As its schema has it; keys that the schema does not name are left out. */
-  async json<T>(url: string, schema: Schema<T>, options: FetchOptions = {}): Promise<T | null> {
+  async json<T>(url: string, schema: AnySchema<T>, options: FetchOptions = {}): Promise<T | null> {
     const text = await this.text(url, options);
     if (text === null) return null;
-    const { error, value } = schema.validate(this.parse(text), { convert: false, stripUnknown: true });
-    if (error) throw this.failed(`sent JSON of another shape: ${error.message}`, error);
-    return value;
+    const checked = schema.validate(this.parse(text), { convert: false, stripUnknown: true });
+    if (!checked.error) return checked.value;
+    throw this.failed(`sent JSON of another shape: ${checked.error.message}`, checked.error);
   }
 
   async text(url: string, { signal, sha1, absent = NOT_FOUND }: FetchOptions = {}): Promise<string | null> {

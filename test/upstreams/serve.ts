@@ -36,24 +36,24 @@ export const jar = (body: Buffer): Answer => ({ type: 'application/java-archive'
 
 /** An upstream on a free port of 127.0.0.1; what it says of itself may hold its own address. */
 export async function serveUpstream(make: (url: string) => UpstreamFixture): Promise<LocalUpstream> {
-  let fixture: UpstreamFixture;
   let fault: UpstreamFault | undefined;
   let target = '/';
   const requests: LocalUpstream['requests'] = [];
 
-  const server = createServer((request: IncomingMessage, response: ServerResponse) => {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the upstream got no port');
+  const url = `http://127.0.0.1:${address.port}`;
+  const fixture = make(url);
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     const path = request.url ?? '/';
     requests.push({ path, userAgent: request.headers['user-agent'] });
     if (fault) return fail(response, fault, target);
     const { status = 200, type = 'application/json', body } = fixture.answers[path] ?? fixture.missing;
     response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) }).end(body);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('the upstream got no port');
-  const url = `http://127.0.0.1:${address.port}`;
-  fixture = make(url);
   return {
     url,
     requests,

@@ -32,8 +32,11 @@ const PATIENCE_MS = 30_000;
 /** Which versions there are of each type: asked of the upstreams, kept in the database for all api processes. */
 export function createCatalogue({ db, sources, logger, patienceMs = PATIENCE_MS }: CatalogueDeps): Catalogue {
   // One entry a server type at most.
-  const asking = new Map<ServerType, Promise<KeptVersions>>();
+  const looking = new Map<ServerType, Promise<OfferedVersions>>();
   const failedAt = new Map<ServerType, number>();
+
+  const failedJustNow = (type: ServerType): boolean =>
+    performance.now() - (failedAt.get(type) ?? -Infinity) < patienceMs;
 
   async function ask(type: ServerType): Promise<KeptVersions> {
     const kept = await keepVersions(db, type, await sources[type].versions());
@@ -42,29 +45,26 @@ export function createCatalogue({ db, sources, logger, patienceMs = PATIENCE_MS 
     return kept;
   }
 
-  /** Together with everyone who waits for the same; the source's own time limit holds for all of them. */
-  function askOnce(type: ServerType): Promise<KeptVersions> {
-    const asked = asking.get(type) ?? ask(type).finally(() => asking.delete(type));
-    asking.set(type, asked);
-    return asked;
+  async function look(type: ServerType): Promise<OfferedVersions> {
+    const kept = await findVersions(db, type);
+    if (kept && kept.age_ms < FRESH_MS) return offered(kept, false);
+    if (kept && failedJustNow(type)) return offered(kept, true);
+    try {
+      return offered(await ask(type), false);
+    } catch (error) {
+      if (!kept || !(error instanceof AppError) || error.code !== 'upstream-failed') throw error;
+      failedAt.set(type, performance.now());
+      logger.warn({ type, reason: error.detail }, 'versions are shown as they were: the upstream failed');
+      return offered(kept, true);
+    }
   }
 
-  const failedJustNow = (type: ServerType): boolean =>
-    performance.now() - (failedAt.get(type) ?? -Infinity) < patienceMs;
-
   return {
-    async versions(type) {
-      const kept = await findVersions(db, type);
-      if (kept && kept.age_ms < FRESH_MS) return offered(kept, false);
-      if (kept && failedJustNow(type)) return offered(kept, true);
-      try {
-        return offered(await askOnce(type), false);
-      } catch (error) {
-        if (!kept || !(error instanceof AppError) || error.code !== 'upstream-failed') throw error;
-        failedAt.set(type, performance.now());
-        logger.warn({ type, reason: error.detail }, 'versions are shown as they were: the upstream failed');
-        return offered(kept, true);
-      }
+    // Together with everyone who waits for the same; the source's own time limit holds for all of them.
+    versions(type) {
+      const found = looking.get(type) ?? look(type).finally(() => looking.delete(type));
+      looking.set(type, found);
+      return found;
     },
   };
 }
