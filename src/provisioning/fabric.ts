@@ -1,4 +1,4 @@
-import Joi, { type Schema } from 'joi';
+import Joi, { type ArraySchema, type Schema } from 'joi';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
 import { SERVER_JAR } from './shapes.js';
 import type { Upstream } from './upstream.js';
@@ -9,8 +9,8 @@ interface Component {
 }
 const component = (): Schema =>
   Joi.object({ version: Joi.string().required(), stable: Joi.boolean().required() });
-const componentsSchema = Joi.array<Component[]>().items(component()).required();
-const loadersSchema = Joi.array<{ loader: Component }[]>()
+const componentsSchema: ArraySchema<Component[]> = Joi.array().items(component()).required();
+const loadersSchema: ArraySchema<{ loader: Component }[]> = Joi.array()
   .items(Joi.object({ loader: component().required() }))
   .required();
 

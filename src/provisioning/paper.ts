@@ -1,4 +1,4 @@
-import Joi from 'joi';
+import Joi, { type ArraySchema } from 'joi';
 import { compareVersions, isRelease } from '#src/domain/minecraftVersion.js';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
 import { SERVER_JAR, sha256Hex } from './shapes.js';
@@ -24,7 +24,7 @@ interface Build {
   channel: string;
   downloads: { 'server:default'?: { url: string; size: number; checksums: { sha256: string } } };
 }
-const buildsSchema = Joi.array<Build[]>()
+const buildsSchema: ArraySchema<Build[]> = Joi.array()
   .items(
     Joi.object({
       id: Joi.number().integer().required(),

@@ -13,6 +13,7 @@ const versionSchema = Joi.object<{ name: string; javaVersions?: [number, number]
 const CLASS_FILE_OFFSET = 44;
 /** Of versions that don't say. */
 const OLDEST_JAVA = 8;
+const NEWEST_BUILD = ['jenkins', 'job', 'BuildTools', 'lastSuccessfulBuild', 'artifact', 'target'];
 const BUILD_TOOLS_JAR = 'BuildTools.jar';
 
 /** Spigot is nowhere to be had as a jar: the agent builds it with BuildTools, which come without a hash. */
@@ -21,9 +22,7 @@ export function createSpigotSource(hub: Upstream): ArtifactSource {
     async find({ version }, signal): Promise<Artifact | null> {
       const found = await hub.json(hub.url('versions', `${version}.json`), versionSchema, { signal });
       if (!found) return null;
-      const url = hub.url(
-        ...['jenkins', 'job', 'BuildTools', 'lastSuccessfulBuild', 'artifact', 'target', BUILD_TOOLS_JAR],
-      );
+      const url = hub.url(...NEWEST_BUILD, BUILD_TOOLS_JAR);
       const lowest = found.javaVersions?.[0];
       const javaMajor = lowest === undefined ? OLDEST_JAVA : lowest - CLASS_FILE_OFFSET;
       return { url, fileName: BUILD_TOOLS_JAR, kind: 'build-tools', javaMajor };
