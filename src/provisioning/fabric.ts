@@ -1,4 +1,4 @@
-import Joi, { type ArraySchema, type Schema } from 'joi';
+import Joi from 'joi';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
 import { SERVER_JAR } from './shapes.js';
 import type { Upstream } from './upstream.js';
@@ -7,11 +7,15 @@ interface Component {
   version: string;
   stable: boolean;
 }
-const component = (): Schema =>
-  Joi.object({ version: Joi.string().required(), stable: Joi.boolean().required() });
-const componentsSchema: ArraySchema<Component[]> = Joi.array().items(component()).required();
-const loadersSchema: ArraySchema<{ loader: Component }[]> = Joi.array()
-  .items(Joi.object({ loader: component().required() }))
+const component = () =>
+  Joi.object<Component>({ version: Joi.string().required(), stable: Joi.boolean().required() });
+const componentsSchema = Joi.array().items<Component>(component()).required();
+
+interface ForGame {
+  loader: Component;
+}
+const loadersSchema = Joi.array()
+  .items<ForGame>(Joi.object<ForGame>({ loader: component().required() }))
   .required();
 
 /** It says 400 of a version that it can't make out, and may answer an empty list of one that it does not have. */

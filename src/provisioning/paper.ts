@@ -1,4 +1,4 @@
-import Joi, { type ArraySchema } from 'joi';
+import Joi from 'joi';
 import { compareVersions, isRelease } from '#src/domain/minecraftVersion.js';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
 import { SERVER_JAR, sha256Hex } from './shapes.js';
@@ -24,9 +24,9 @@ interface Build {
   channel: string;
   downloads: { 'server:default'?: { url: string; size: number; checksums: { sha256: string } } };
 }
-const buildsSchema: ArraySchema<Build[]> = Joi.array()
-  .items(
-    Joi.object({
+const buildsSchema = Joi.array()
+  .items<Build>(
+    Joi.object<Build>({
       id: Joi.number().integer().required(),
       channel: Joi.string().required(),
       downloads: Joi.object({
