@@ -10,6 +10,7 @@ import { console } from './0009-console.js';
 import { observation } from './0010-observation.js';
 import { accounts } from './0011-accounts.js';
 import { deliveries } from './0012-deliveries.js';
+import { upstreamVersions } from './0013-upstream-versions.js';
 import type { Migration } from './migration.js';
 
 export type { Migration } from './migration.js';
@@ -28,4 +29,5 @@ export const MIGRATIONS: readonly Migration[] = [
   observation,
   accounts,
   deliveries,
+  upstreamVersions,
 ];

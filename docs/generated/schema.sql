@@ -516,6 +516,15 @@ COMMENT ON COLUMN totp_factors.secret IS 'sealed with the control plane''s key; 
 COMMENT ON COLUMN totp_factors.confirmed_at IS 'null = enrolled and not yet verified: asked for by no login';
 COMMENT ON COLUMN totp_factors.last_step IS 'the newest time step that a code was taken of; none of it or before is taken again';
 
+CREATE TABLE upstream_versions (
+  server_type text NOT NULL,
+  versions jsonb NOT NULL,
+  fetched_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT upstream_versions_pkey PRIMARY KEY (server_type),
+  CONSTRAINT upstream_versions_server_type_check CHECK ((server_type = ANY (ARRAY['paper'::text, 'spigot'::text, 'purpur'::text, 'vanilla'::text, 'fabric'::text, 'forge'::text])))
+);
+COMMENT ON COLUMN upstream_versions.versions IS 'newest first: [{version, stable, java_major?}]';
+
 CREATE TABLE users (
   id uuid DEFAULT gen_random_uuid() NOT NULL,
   username character varying(50) NOT NULL,

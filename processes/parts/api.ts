@@ -18,6 +18,7 @@ import { createIdentities, type Identities } from '#src/security/identities.js';
 import type { Config } from '#src/config.js';
 import type { Core } from './core.js';
 import { refuseDevelopmentPasswords } from './developmentPasswords.js';
+import { sourcesOf } from './sources.js';
 import type { TemporalLink } from './temporalLink.js';
 
 const POLL_MS = 1_000;
@@ -54,6 +55,7 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
     bus,
     operations,
     gateway,
+    sources: sourcesOf(config),
     identities,
     createLimiter,
     logger,

@@ -30,6 +30,7 @@ import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
 import { createResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 import type { Core } from './core.js';
+import { sourcesOf } from './sources.js';
 import { connectWhenUp, sharedTemporal, type TemporalLink } from './temporalLink.js';
 
 const OUTBOX_POLL_MS = 1_000;
@@ -147,7 +148,7 @@ async function createWorkers(
     bus,
     gateway,
     openToken,
-    resolveArtifact: createResolveArtifact({ urls }),
+    resolveArtifact: createResolveArtifact({ urls, sources: new Map(Object.entries(sourcesOf(config))) }),
     reachBudgetMs: config.agents.reachBudgetMs,
     stopping: core.shutdown.signal,
   });

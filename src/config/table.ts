@@ -221,6 +221,11 @@ export const table = {
       secret: true,
       about: 'Key for CurseForge, which answers nobody without one.',
     }),
+    contact: text('UPSTREAM_CONTACT', {
+      defaultText: 'PUBLIC_URL, or else MAIL_FROM',
+      about:
+        'Web or mail address that upstreams are told in the User-Agent; PaperMC answers nobody without one.',
+    }),
     modrinth: http('MODRINTH_URL', { default: 'https://api.modrinth.com/v2', about: 'Modrinth.' }),
     spiget: http('SPIGET_URL', {
       default: 'https://api.spiget.org/v2',
@@ -232,7 +237,15 @@ export const table = {
     purpur: http('PURPUR_URL', { default: 'https://api.purpurmc.org/v2', about: 'Purpur builds.' }),
     mojang: http('MOJANG_URL', { default: 'https://piston-meta.mojang.com', about: 'Vanilla servers.' }),
     fabric: http('FABRIC_URL', { default: 'https://meta.fabricmc.net/v2', about: 'Fabric.' }),
-    forge: http('FORGE_URL', { default: 'https://maven.minecraftforge.net', about: 'Forge.' }),
+    forge: http('FORGE_URL', { default: 'https://maven.minecraftforge.net', about: 'Forge installers.' }),
+    forgeFiles: http('FORGE_FILES_URL', {
+      default: 'https://files.minecraftforge.net',
+      about: 'Which Forge build is recommended.',
+    }),
+    spigot: http('SPIGOT_URL', {
+      default: 'https://hub.spigotmc.org',
+      about: 'BuildTools of Spigot, and which versions they build.',
+    }),
     adoptium: http('ADOPTIUM_URL', { default: 'https://api.adoptium.net', about: 'Java runtimes.' }),
   },
   health: {

@@ -499,3 +499,10 @@ export interface AuditLogRow {
   data: JsonObject;
   at: Date;
 }
+
+export interface UpstreamVersionsRow {
+  server_type: ServerType;
+  /** Newest first. */
+  versions: { version: string; stable: boolean; java_major?: number }[];
+  fetched_at: Date;
+}

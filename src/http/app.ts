@@ -18,6 +18,7 @@ import { requestId } from './middleware/requestId.js';
 import { buildOpenApi } from './openApi.js';
 import type { Route } from './route.js';
 import { ROUTES } from './routes.js';
+import { createCatalogue } from './serverTypes/catalogue.js';
 
 export type ApiApp = Koa<ApiState>;
 
@@ -52,6 +53,7 @@ function createApi(deps: ApiDeps): Api {
     authenticate: createAuthenticate({ jwtSecret: auth.jwtSecret, identities: deps.identities, userLimiter }),
     loginLimits: createLoginLimits(limits, deps.createLimiter),
     transfers: createTransfers(),
+    catalogue: createCatalogue(deps),
     accessChanged(userId) {
       deps.identities.forgetUser(userId);
       deps.bus?.publish('access-changed', { user_id: userId });
@@ -120,8 +122,10 @@ function crossOrigin(origins: readonly string[]): Koa.Middleware {
       'RateLimit-Remaining',
       'RateLimit-Reset',
       'Retry-After',
+      'X-Fetched-At',
       'X-Next-Cursor',
       'X-Request-Id',
+      'X-Stale',
       'X-Total-Count',
     ],
     maxAge: 600,

@@ -3,22 +3,26 @@ import type { Registry } from 'prom-client';
 import type { AgentGateway } from '#src/agents/gateway.js';
 import type { Bus } from '#src/bus/bus.js';
 import type { Database } from '#src/db/connect.js';
-import type { FailoverPolicy } from '#src/db/types.js';
+import type { FailoverPolicy, ServerType } from '#src/db/types.js';
 import type { BalancerStrategy } from '#src/domain/placement.js';
 import type { Logger } from '#src/observability/logger.js';
 import type { Operations } from '#src/operations/operations.js';
+import type { ArtifactSource } from '#src/provisioning/artifact.js';
 import type { Identities } from '#src/security/identities.js';
 import type { PasswordCost } from '#src/security/password.js';
 import type { Authenticate } from './authenticate.js';
 import type { LoginLimits } from './auth/loginLimits.js';
 import type { CreateRateLimiter } from './rateLimiter.js';
 import type { Transfers } from './files/transfers.js';
+import type { Catalogue } from './serverTypes/catalogue.js';
 
 /** All that the API stands on. Made in a composition root; nothing here is read from the environment. */
 export interface ApiDeps {
   db: Database;
   operations: Operations;
   gateway: AgentGateway;
+  /** Where the servers of each type come from. */
+  sources: Readonly<Record<ServerType, ArtifactSource>>;
   identities: Identities;
   /** Told when a session ends, so that sockets and other processes look again. Absent: there are none. */
   bus: Pick<Bus, 'publish'>;
@@ -41,6 +45,7 @@ export interface Api extends ApiDeps {
   openApi: string;
   loginLimits: LoginLimits;
   transfers: Transfers;
+  catalogue: Catalogue;
   /** After every commit that takes something from a user: sessions, role, account, name. */
   accessChanged: (userId: string) => void;
   /** Unseals what a row keeps sealed: `agents.token`, `totp_factors.secret`. */

@@ -7,6 +7,7 @@ import { notificationRoutes } from './notifications/routes.js';
 import { operationRoutes } from './operations/routes.js';
 import type { Route } from './route.js';
 import { serverRoutes } from './servers/routes.js';
+import { serverTypeRoutes } from './serverTypes/routes.js';
 import { systemRoutes } from './system/routes.js';
 import { userRoutes } from './users/routes.js';
 import { webhookRoutes } from './webhooks/routes.js';
@@ -21,6 +22,7 @@ export const ROUTES: readonly Route[] = [
   ...agentRoutes,
   ...leaseRoutes,
   ...serverRoutes,
+  ...serverTypeRoutes,
   ...fileRoutes,
   ...operationRoutes,
   ...systemRoutes,

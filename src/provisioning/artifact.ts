@@ -24,11 +24,22 @@ export interface ArtifactQuery {
   jar_sha256: string | null;
 }
 
-/** Where the servers of one type come from. One file a type; `resolveArtifact` is its only caller. */
+/** A Minecraft version that a source has a server for. */
+export interface ServerVersion {
+  version: string;
+  /** It is a release of Minecraft, not a snapshot or pre-release. */
+  stable: boolean;
+  /** The lowest Java that it runs on, where the upstream's list says so. */
+  java_major?: number;
+}
+
+/** Where the servers of one type come from. One file a type. */
 export interface ArtifactSource {
   /**
    * Null when the source does not have that version. Rejects with `upstream-failed` when it can't be asked.
    * Idempotent, and free of effects: the download is the agent's.
    */
   find(query: ArtifactQuery, signal?: AbortSignal): Promise<Artifact | null>;
+  /** Newest first. Rejects with `upstream-failed`. */
+  versions(signal?: AbortSignal): Promise<ServerVersion[]>;
 }

@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises';
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { AppError } from '#src/domain/errors.js';
 
 /** Loopback, private, link-local (cloud metadata), shared, documentation, multicast and reserved. RFC 6890. */
@@ -61,6 +61,15 @@ export async function resolveFetchable(
 ): Promise<{ url: URL; addresses: string[] }> {
   const url = parseFetchable(text, rule);
   return { url, addresses: await resolvePublic(url, rule) };
+}
+
+/** For a request that is to reach one of these, whatever its host's name means by now. */
+export function lookupOf(addresses: readonly string[]): LookupFunction {
+  const found = addresses.map(address => ({ address, family: isIP(address) }));
+  return (_hostname, { all }, callback) => {
+    if (all) callback(null, found);
+    else callback(null, found[0]?.address ?? '', found[0]?.family);
+  };
 }
 
 function parseFetchable(text: string, rule: UrlRule): URL {

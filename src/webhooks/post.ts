@@ -1,8 +1,7 @@
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
-import { isIP, type LookupFunction } from 'node:net';
 import { AppError } from '#src/domain/errors.js';
-import { resolveFetchable, type UrlRule } from '#src/security/publicUrl.js';
+import { lookupOf, resolveFetchable, type UrlRule } from '#src/security/publicUrl.js';
 
 const TIMEOUT_MS = 10_000;
 const HEADER_BYTES_MAX = 16 * 1024;
@@ -28,7 +27,7 @@ export async function postJson(
       const call = request(url, {
         method: 'POST',
         agent: false,
-        lookup: pinnedTo(addresses),
+        lookup: lookupOf(addresses),
         maxHeaderSize: HEADER_BYTES_MAX,
         signal,
         headers: {
@@ -50,13 +49,4 @@ export async function postJson(
     // Not the system's own words, which tell of the network around us.
     throw new AppError('webhook-failed', { detail: 'It could not be reached', cause: error });
   }
-}
-
-/** Resolves every name to these. */
-function pinnedTo(addresses: readonly string[]): LookupFunction {
-  const found = addresses.map(address => ({ address, family: isIP(address) }));
-  return (_hostname, { all }, callback) => {
-    if (all) callback(null, found);
-    else callback(null, found[0]?.address ?? '', found[0]?.family);
-  };
 }

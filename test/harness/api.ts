@@ -15,6 +15,7 @@ import { createRateLimiter } from '#src/http/rateLimiter.js';
 import { createLogger } from '#src/observability/logger.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
+import { createSources, type Sources } from '#src/provisioning/sources.js';
 import { createIdentities, type Identities } from '#src/security/identities.js';
 import { buildUser, TEST_PASSWORD } from '../build.js';
 import { createTestDatabase } from './database.js';
@@ -93,6 +94,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     bus,
     identities,
     createLimiter: createRateLimiter,
+    sources: unreachableSources(),
     metrics: new Registry(),
     neighbours: { temporal: async () => 'down', redis: async () => 'disabled' },
     validateResponses: true,
@@ -156,6 +158,24 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       await database.drop();
     },
   };
+}
+
+/** A test that needs upstreams brings its own; nobody asks those of the world. */
+function unreachableSources(): Sources {
+  const nobody = 'http://127.0.0.1:1';
+  return createSources({
+    bases: {
+      mojang: nobody,
+      paper: nobody,
+      purpur: nobody,
+      fabric: nobody,
+      forge: nobody,
+      forgeFiles: nobody,
+      spigot: nobody,
+    },
+    urls: { allowPrivate: true },
+    userAgent: 'AYMC',
+  });
 }
 
 /** What the body has under `path` (`user.id`, `0.name`); undefined where there is nothing. */

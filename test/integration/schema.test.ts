@@ -106,6 +106,7 @@ describe('schema', () => {
     agents_tls_mode_check: types.TLS_MODES,
     sweeps_verdict_check: types.SWEEP_VERDICTS,
     servers_server_type_check: types.SERVER_TYPES,
+    upstream_versions_server_type_check: types.SERVER_TYPES,
     servers_status_check: SERVER_STATUSES,
     servers_desired_state_check: DESIRED_STATES,
     servers_failover_policy_check: types.FAILOVER_POLICIES,

@@ -19,7 +19,10 @@ async function codeOf(work: Promise<unknown>): Promise<string | undefined> {
 
 describe('resolveArtifact', () => {
   it("a server's own jar wins over its type's source, its checksum in lower case", async () => {
-    const source = { find: () => Promise.resolve({ url: 'https://up/stream.jar', fileName: 'server.jar' }) };
+    const source = {
+      versions: () => Promise.resolve([]),
+      find: () => Promise.resolve({ url: 'https://up/stream.jar', fileName: 'server.jar' }),
+    };
     const resolve = createResolveArtifact({
       urls: { allowPrivate: true },
       sources: new Map([['vanilla', source]]),
@@ -33,7 +36,7 @@ describe('resolveArtifact', () => {
   });
 
   it('a type without a source, or a version that its source lacks, is artifact-unknown', async () => {
-    const empty = { find: () => Promise.resolve(null) };
+    const empty = { find: () => Promise.resolve(null), versions: () => Promise.resolve([]) };
     const resolve = createResolveArtifact({
       urls: { allowPrivate: true },
       sources: new Map([['paper', empty]]),

@@ -8,6 +8,7 @@ import { defineOperations } from './operations.js';
 import { definePlugins } from './plugins.js';
 import { defineServers } from './servers.js';
 import { defineTelemetry } from './telemetry.js';
+import { defineUpstreams } from './upstreams.js';
 
 export type Models = ReturnType<typeof defineModels>;
 
@@ -23,5 +24,6 @@ export function defineModels(sequelize: Sequelize) {
     ...defineBackups(sequelize),
     ...defineNotices(sequelize),
     ...defineAccounts(sequelize),
+    ...defineUpstreams(sequelize),
   };
 }

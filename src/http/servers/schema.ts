@@ -28,7 +28,7 @@ const MAX_MEMORY_MB = 1_048_576;
 
 /** Some agents name folders after it. */
 const name = () => pathlessLine().max(100).example('Survival');
-const version = () =>
+export const version = () =>
   Joi.string()
     .max(20)
     .pattern(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/)
