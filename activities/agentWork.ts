@@ -23,10 +23,12 @@ import type { Database } from '#src/db/connect.js';
 import { noteCrash } from '#src/db/crashes.js';
 import { loadWork, type WorkSubject } from '#src/db/workSubject.js';
 import { AppError, isErrorCode } from '#src/domain/errors.js';
+import type { FindJava } from '#src/provisioning/adoptium.js';
 import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
-import { buildWork } from './buildWork.js';
+import { buildWork, type WorkSources } from './buildWork.js';
 import { crashOf } from './crashOf.js';
 import { toFailure } from './errors.js';
+import { findMissingJava, greetAnew } from './javaPackage.js';
 import { ProgressReporter } from './progressReporter.js';
 
 export interface AgentActivityDeps {
@@ -34,6 +36,7 @@ export interface AgentActivityDeps {
   gateway: AgentGateway;
   bus: Bus;
   resolveArtifact: ResolveArtifact;
+  findJava: FindJava;
   openToken: (sealed: string) => string;
   /** An agent that never answered for this long was never told: the operation fails, and nothing is half done. */
   reachBudgetMs: number;
@@ -80,19 +83,41 @@ async function runOnAgent(
   const subject = await loadWork(deps.db, input.operationId);
   const key: WorkKey = { opId: input.operationId, step: input.step };
   const attempt: Attempt = { agent: agentAddress(subject.agent, deps.openToken), key, subject, context };
+  const request = await build(deps, attempt, work, input);
   await submit(deps, attempt, {
     key,
     serverId: subject.server.id,
     epoch: subject.operation.epoch ?? 0,
     opSeq: subject.operation.op_seq ?? 0,
     undo: input.undo ?? false,
-    work: await buildWork(work, input, subject, deps.resolveArtifact),
+    work: request,
   });
   const heartbeat = setInterval(() => context.heartbeat(SUBMITTED), HEARTBEAT_MS);
   try {
-    return await watch(deps, attempt);
+    const result = await watch(deps, attempt);
+    // What it can run has changed: until its next hello nobody else would know.
+    if (request?.$case === 'provision' && request.provision.java) await greetAnew(deps, subject.agent);
+    return result;
   } finally {
     clearInterval(heartbeat);
+  }
+}
+
+/** An upstream that can't be asked for longer than an agent may take to be reached fails the operation, too. */
+async function build(
+  deps: AgentActivityDeps,
+  { subject, context }: Attempt,
+  work: AgentWork,
+  input: AgentWorkInput,
+): Promise<WorkRequest['work']> {
+  const sources: WorkSources = {
+    resolveArtifact: deps.resolveArtifact,
+    findMissingJava: (agent, wish) => findMissingJava(deps, agent, wish),
+  };
+  try {
+    return await buildWork(work, input, subject, sources);
+  } catch (error) {
+    throw withinBudget(deps, context, error);
   }
 }
 

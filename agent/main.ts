@@ -6,6 +6,7 @@ import { assertNever } from './errors.js';
 import { emptyFolder, writeFileDurably } from './files.js';
 import { lockWorkDir } from './instanceLock.js';
 import { JavaCatalogue } from './java.js';
+import { JavaInstaller } from './java/install.js';
 import { Journal } from './journal.js';
 import { Leases } from './lease/leases.js';
 import { keepLeaseRenewed } from './lease/renewal.js';
@@ -92,10 +93,18 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
 
   const refusesAddress = addressRule(config.allowPrivateUrls);
   const cache = new ArtifactCache(paths.cache, refusesAddress);
+  const installer = new JavaInstaller({
+    catalogue: java,
+    cache,
+    managed: paths.java,
+    staging: paths.javaStaging,
+    path,
+  });
+  await emptyFolder(paths.javaStaging);
   const perform: PerformStep = (work, context) => {
     switch (work.$case) {
       case 'provision':
-        return provisionServer(cache, context, work.provision);
+        return provisionServer({ cache, installer }, context, work.provision);
       case 'start':
         return startServer({ java, registry, leases }, context, work.start);
       case 'stop':

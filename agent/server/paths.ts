@@ -29,6 +29,8 @@ export interface AgentPaths {
   readonly uploads: string;
   readonly servers: string;
   readonly java: string;
+  /** Runtimes on their way there. Emptied at boot. */
+  readonly javaStaging: string;
   server(id: string): ServerPaths;
 }
 
@@ -46,6 +48,7 @@ export function agentPaths(workDir: string): AgentPaths {
     trash: join(hidden, 'trash'),
     uploads: join(hidden, 'uploads'),
     java: join(hidden, 'java'),
+    javaStaging: join(hidden, 'java-staging'),
     servers,
     server: id => {
       const state = join(servers, id);

@@ -5,12 +5,12 @@ import { randomBytes } from 'node:crypto';
 import { isMissing } from '../errors.js';
 import { syncFolder } from '../files.js';
 import type { RefusesAddress } from './address.js';
-import { type Checksum, type Download, downloadJar, hashFile } from './download.js';
+import { type Checksum, type Download, downloadFile, hashFile } from './download.js';
 
 /** Oldest use goes first. Partial downloads count too. */
 const CACHE_BYTES_MAX = 4 * 1024 * 1024 * 1024;
 
-/** Verified jars by their hash, so that the second server of a version needs no network. One folder, bounded. */
+/** Verified files by their hash, so that the second server of a version needs no network. One folder, bounded. */
 export class ArtifactCache {
   /** Two servers that want the same jar at once download it once. Emptied as downloads end. */
   readonly #downloading = new Map<string, Promise<void>>();
@@ -28,7 +28,7 @@ export class ArtifactCache {
     request: Omit<Download, 'checksum' | 'partPath' | 'refuses'>,
   ): Promise<string> {
     await mkdir(this.folder, { recursive: true });
-    const path = join(this.folder, `${checksum.algorithm}-${checksum.hex}.jar`);
+    const path = join(this.folder, `${checksum.algorithm}-${checksum.hex}.${request.content ?? 'jar'}`);
     for (;;) {
       if (await this.#holds(path, checksum)) return path;
       const other = this.#downloading.get(path);
@@ -37,7 +37,7 @@ export class ArtifactCache {
       await Promise.race([Promise.allSettled([other]), aborted(request.signal)]);
     }
     const partPath = `${path}.part`;
-    const download = downloadJar({ ...request, checksum, partPath, refuses: this.refuses })
+    const download = downloadFile({ ...request, checksum, partPath, refuses: this.refuses })
       .then(() => rename(partPath, path))
       .finally(() => this.#downloading.delete(path));
     this.#downloading.set(path, download);

@@ -2,11 +2,17 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Artifact, ProvisionWork } from '#proto/gen/agent.js';
 import { AgentError, isMissing } from '../errors.js';
+import type { JavaInstaller } from '../java/install.js';
 import { parseFileName } from '../server/paths.js';
 import { type ArtifactCache, placeFile } from './artifactCache.js';
 import { type Checksum, hashFile } from './download.js';
 import { applySettings } from './settings.js';
 import type { StepContext } from './step.js';
+
+export interface ProvisionDeps {
+  readonly cache: ArtifactCache;
+  readonly installer: JavaInstaller;
+}
 
 /**
  * Puts the verified jar and the files of a first start in place. Looks before it acts, so taking it up again after a
@@ -14,7 +20,7 @@ import type { StepContext } from './step.js';
  * one it had before. A cancel keeps what has been downloaded.
  */
 export async function provisionServer(
-  cache: ArtifactCache,
+  { cache, installer }: ProvisionDeps,
   context: StepContext,
   work: ProvisionWork,
 ): Promise<void> {
@@ -28,6 +34,7 @@ export async function provisionServer(
   await server.look();
   if (server.alive) throw new AgentError('server-running', 'a running server is not provisioned');
   await mkdir(folder, { recursive: true });
+  if (work.java) await installer.ensure(work.java, context);
   report({ phase: 'checking' });
   if ((await hashIfThere(join(folder, fileName), checksum)) !== checksum.hex) {
     report({ phase: 'downloading', percent: 0 });

@@ -28,6 +28,7 @@ import { ensureAgentLinks } from '#src/operations/agentLinks.js';
 import { ensureSearchAttributes, ensureStandingWork } from '#src/operations/bootstrapTemporal.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
+import { createFindJava } from '#src/provisioning/adoptium.js';
 import { createResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 import type { Core } from './core.js';
 import { connectWhenUp, sharedTemporal, type TemporalLink } from './temporalLink.js';
@@ -148,6 +149,7 @@ async function createWorkers(
     gateway,
     openToken,
     resolveArtifact: createResolveArtifact({ urls }),
+    findJava: createFindJava({ baseUrl: config.upstreams.adoptium }),
     reachBudgetMs: config.agents.reachBudgetMs,
     stopping: core.shutdown.signal,
   });

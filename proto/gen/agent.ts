@@ -562,6 +562,8 @@ export interface HelloResponse {
   memoryTotalBytes: number;
   diskTotalBytes: number;
   maxServers: number;
+  /** Of its processor, as Node names it: `x64`, `arm64`, … */
+  arch: string;
 }
 
 export interface JavaRuntime {
@@ -4396,6 +4398,7 @@ function createBaseHelloResponse(): HelloResponse {
     memoryTotalBytes: 0,
     diskTotalBytes: 0,
     maxServers: 0,
+    arch: "",
   };
 }
 
@@ -4433,6 +4436,9 @@ export const HelloResponse: MessageFns<HelloResponse> = {
     }
     if (message.maxServers !== 0) {
       writer.uint32(88).int32(message.maxServers);
+    }
+    if (message.arch !== "") {
+      writer.uint32(98).string(message.arch);
     }
     return writer;
   },
@@ -4536,6 +4542,14 @@ export const HelloResponse: MessageFns<HelloResponse> = {
             }
 
             message.maxServers = reader.int32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.arch = reader.string();
             continue;
           }
         }
