@@ -110,6 +110,8 @@ async function build(
   work: AgentWork,
   input: AgentWorkInput,
 ): Promise<WorkRequest['work']> {
+  // With the checkpoint of the attempt before: this one has not submitted anything yet.
+  const heartbeat = setInterval(() => context.heartbeat(context.info.heartbeatDetails), HEARTBEAT_MS);
   const sources: WorkSources = {
     resolveArtifact: deps.resolveArtifact,
     findMissingJava: (agent, wish) => findMissingJava(deps, agent, wish),
@@ -117,7 +119,9 @@ async function build(
   try {
     return await buildWork(work, input, subject, sources);
   } catch (error) {
-    throw withinBudget(deps, context, error);
+    throw mayHaveSubmitted(context.info.heartbeatDetails) ? error : withinBudget(deps, context, error);
+  } finally {
+    clearInterval(heartbeat);
   }
 }
 

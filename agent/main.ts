@@ -100,7 +100,10 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     staging: paths.javaStaging,
     path,
   });
-  await emptyFolder(paths.javaStaging);
+  // The tar of an agent that was killed may still be ending there.
+  await emptyFolder(paths.javaStaging).catch((error: unknown) =>
+    log.warn({ err: error }, 'half an unpacked Java could not be removed'),
+  );
   const perform: PerformStep = (work, context) => {
     switch (work.$case) {
       case 'provision':
