@@ -20,6 +20,7 @@ import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 export interface WorkSources {
   resolveArtifact: ResolveArtifact;
   findMissingJava: (agent: AgentRow, wish: JavaWish) => Promise<JavaPackage | undefined>;
+  findJava: (agent: AgentRow, wish: JavaWish) => Promise<JavaPackage>;
 }
 
 const JAR_FILE = 'server.jar';
@@ -38,9 +39,14 @@ const ARTIFACT_KINDS = {
 export async function buildWork(
   work: AgentWork,
   input: AgentWorkInput,
-  { server, agent }: WorkSubject,
+  { operation, server, agent }: WorkSubject,
   sources: WorkSources,
 ): Promise<WorkRequest['work']> {
+  if (work === 'installJava') {
+    const wish = { major: versionIn(operation.params), pinned: true };
+    return { $case: 'installJava', installJava: { java: await sources.findJava(agent, wish) } };
+  }
+  if (!server) throw new AppError('internal', { detail: 'The operation has no server' });
   switch (work) {
     case 'provision':
       return { $case: 'provision', provision: await provisionWork(server, agent, sources) };
@@ -62,6 +68,12 @@ export async function buildWork(
     default:
       return assertNever(work);
   }
+}
+
+/** Checked when it was accepted. */
+function versionIn({ version }: Record<string, unknown>): number {
+  if (typeof version === 'number') return version;
+  throw new AppError('internal', { detail: 'The operation names no version' });
 }
 
 async function provisionWork(

@@ -6,7 +6,7 @@ import type { AgentFacts } from '#src/db/agentHealth.js';
 import type { Database } from '#src/db/connect.js';
 import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
-import { hasJava, type JavaWish, platformOf } from '#src/domain/javaRuntimes.js';
+import { hasJava, type JavaWish, type Platform, platformOf } from '#src/domain/javaRuntimes.js';
 import type { FindJava } from '#src/provisioning/adoptium.js';
 import { factsOf, greet } from './health.js';
 
@@ -31,11 +31,24 @@ export async function findMissingJava(
 ): Promise<JavaPackage | undefined> {
   if (hasJava(agent.capabilities, wish)) return undefined;
   const { os, capabilities } = (await greetAnew(deps, agent)) ?? agent;
-  const platform = platformOf(os, capabilities);
-  if (hasJava(capabilities, wish) || !platform) return undefined;
-  const found = await deps.findJava(wish.major, platform);
-  if (!found) return undefined;
-  return { ...wish, url: found.url, sha256: found.sha256, sizeBytes: found.size };
+  return hasJava(capabilities, wish) ? undefined : findPackage(deps, wish, platformOf(os, capabilities));
+}
+
+/** Whatever the agent has. Rejects with `artifact-unknown` where there is none for it, and `upstream-failed`. */
+export async function findJavaFor(deps: JavaDeps, agent: AgentRow, wish: JavaWish): Promise<JavaPackage> {
+  const { os, capabilities } = (await greetAnew(deps, agent)) ?? agent;
+  const found = await findPackage(deps, wish, platformOf(os, capabilities));
+  if (found) return found;
+  throw new AppError('artifact-unknown', { detail: `Adoptium has no Java ${wish.major} for this agent` });
+}
+
+async function findPackage(
+  { findJava }: JavaDeps,
+  wish: JavaWish,
+  platform: Platform | null,
+): Promise<JavaPackage | undefined> {
+  const found = platform && (await findJava(wish.major, platform));
+  return found ? { ...wish, url: found.url, sha256: found.sha256, sizeBytes: found.size } : undefined;
 }
 
 /** What the agent says of itself now, which is recorded; null when it does not answer: that is for others to handle. */

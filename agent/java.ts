@@ -57,9 +57,7 @@ export class JavaCatalogue {
   async choose(wish: JavaWish): Promise<JavaRuntime> {
     const runtimes = await this.find();
     const atLeast = Math.max(wish.major, wish.compiledFor ?? 0);
-    const fitting = runtimes.filter(
-      ({ major }) => major >= atLeast && fits(major, wish.major, wish.pinned),
-    );
+    const fitting = runtimes.filter(({ major }) => major >= atLeast && fits(major, wish.major, wish.pinned));
     const preferred = wish.major === 0 ? await this.#javaHomeBinary() : undefined;
     const chosen = fitting.find(({ path }) => path === preferred) ?? fitting[0];
     if (chosen) return chosen;

@@ -125,6 +125,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     registry,
     admit: (work, serverId) => leases.admit(work, registry.get(serverId)),
     perform,
+    performOwn: ({ installJava }, context) => installer.install(installJava, context),
     log,
   });
   const incarnation = randomUUID();

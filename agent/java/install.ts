@@ -1,12 +1,12 @@
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { JavaPackage, JavaRuntime } from '#proto/gen/agent.js';
+import type { InstallJavaWork, JavaPackage, JavaRuntime } from '#proto/gen/agent.js';
 import { AgentError, isMissing } from '../errors.js';
 import { syncFolder } from '../files.js';
 import { askByRunning, fits, type JavaCatalogue } from '../java.js';
 import { Turns } from '../turns.js';
 import type { ArtifactCache } from '../work/artifactCache.js';
-import type { StepContext } from '../work/step.js';
+import type { OwnContext } from '../work/step.js';
 import { unpack, unusable } from './unpack.js';
 
 export interface JavaInstallerDeps {
@@ -33,7 +33,7 @@ export class JavaInstaller {
    * out. It appears by one rename, so a death of ours at any moment leaves none or a whole one, and the next try goes on
    * with what was downloaded. Many who ask at once get the same one. Throws `java-unusable` and what downloads throw.
    */
-  async ensure(java: JavaPackage, context: Pick<StepContext, 'signal' | 'report'>): Promise<JavaRuntime> {
+  async ensure(java: JavaPackage, context: OwnContext): Promise<JavaRuntime> {
     assertValid(java);
     const there = await this.#find(java);
     if (there) return there;
@@ -48,11 +48,17 @@ export class JavaInstaller {
     });
   }
 
+  /** The same as a step of its own. */
+  async install({ java }: InstallJavaWork, context: OwnContext): Promise<void> {
+    if (!java) throw new AgentError('invalid-request', 'install_java needs a package');
+    await this.ensure(java, context);
+  }
+
   async #find(java: JavaPackage): Promise<JavaRuntime | undefined> {
     return (await this.deps.catalogue.find()).find(({ major }) => fits(major, java.major, java.pinned));
   }
 
-  #download(java: JavaPackage, { signal, report }: Pick<StepContext, 'signal' | 'report'>): Promise<string> {
+  #download(java: JavaPackage, { signal, report }: OwnContext): Promise<string> {
     const message = `downloading Java ${java.major}`;
     report({ phase: 'java', percent: 0, message });
     return this.deps.cache.get(

@@ -1945,7 +1945,7 @@ export interface paths {
       parameters: {
         query?: {
           actor_id?: string;
-          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
+          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.java-requested" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
           target_id?: string;
           /** Of that time or later */
           from?: string;
@@ -3328,6 +3328,111 @@ export interface paths {
           };
         };
         415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/v1/agents/{id}/java": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Install a Java runtime on an agent */
+    post: {
+      parameters: {
+        query?: never;
+        header?: {
+          /** Repeating a request with the same key answers the operation of the first time */
+          "Idempotency-Key"?: string;
+        };
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody: {
+        content: {
+          "application/json": {
+            /** Its major version */
+            version: number;
+          };
+        };
+      };
+      responses: {
+        202: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": components["schemas"]["Operation"];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        404: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        413: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        422: {
           headers: { [name: string]: unknown };
           content: {
             "application/problem+json": components["schemas"]["Problem"];
@@ -7316,7 +7421,7 @@ export interface components {
     };
     AuditEntry: {
       id: string;
-      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
+      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.java-requested" | "agent.maintenance" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
       /** Null: nobody who was signed in */
       actor_id: string | null;
       /** At that time */

@@ -208,7 +208,10 @@ async function createWorkers(
       ...shared,
       taskQueue: TASK_QUEUES.transfer,
       maxConcurrentActivityTaskExecutions: 20,
-      activities: { provisionOnAgent: agentWork.provisionOnAgent },
+      activities: {
+        provisionOnAgent: agentWork.provisionOnAgent,
+        installJavaOnAgent: agentWork.installJavaOnAgent,
+      },
     }),
     Worker.create({
       ...shared,

@@ -35,7 +35,8 @@ const WRONG_JAVA = {
   code: 'wrong-java',
   severity: 'warning',
   title: 'needs another Java',
-  suggestion: 'Set java_version to the Java that its Minecraft version needs, and provision it again.',
+  suggestion:
+    'Set java_version to what its Minecraft version needs; POST /agents/:id/java installs it where it is missing.',
 } as const;
 const MISSING_DEPENDENCY = {
   code: 'missing-dependency',
@@ -194,7 +195,7 @@ function anyOf(rules: readonly Rule[]): RegExp {
 function javaOf(classFile: string | undefined): string | undefined {
   if (classFile === undefined) return undefined;
   const major = Number(classFile) - 44;
-  return `It needs Java ${major}: set java_version to ${major}, and provision it again.`;
+  return `It needs Java ${major}: set java_version to ${major}; POST /agents/:id/java installs it where it is missing.`;
 }
 
 /** Names come from a plugin's own file. */

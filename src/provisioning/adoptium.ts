@@ -51,7 +51,7 @@ export function createFindJava({ baseUrl }: AdoptiumDeps): FindJava {
     const architecture = ARCHITECTURES.get(arch);
     if (architecture === undefined) return null;
     for (const image_type of IMAGE_TYPES) {
-      const query = new URLSearchParams({ architecture, image_type, os, vendor: 'eclipse' });
+      const query = new URLSearchParams({ architecture, image_type, os, vendor: 'eclipse' }).toString();
       const url = `${baseUrl.replace(/\/+$/, '')}/v3/assets/latest/${major}/hotspot?${query}`;
       const found = packageOf(await getJson(url, signal));
       if (found) return found;
@@ -63,7 +63,7 @@ export function createFindJava({ baseUrl }: AdoptiumDeps): FindJava {
 /** `[{ binary: { package: { link, size, checksum } } }]`. */
 function packageOf(builds: unknown): JavaDownload | null {
   if (!Array.isArray(builds)) throw failed('did not send a list of builds');
-  const [build]: unknown[] = builds;
+  const build: unknown = builds[0];
   if (build === undefined) return null;
   const { link, size, checksum } = recordAt(recordAt(build, 'binary'), 'package');
   if (typeof link !== 'string' || !URL.canParse(link)) throw failed('sent a build without a link');
@@ -104,9 +104,10 @@ async function getJson(url: string, signal: AbortSignal | undefined): Promise<un
 
 async function readText({ body }: Response): Promise<string> {
   if (!body) return '';
+  const stream: AsyncIterable<Uint8Array> = body;
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of body) {
+  for await (const chunk of stream) {
     bytes += chunk.length;
     if (bytes > ANSWER_BYTES_MAX) throw failed('sent more than such an answer has');
     chunks.push(chunk);

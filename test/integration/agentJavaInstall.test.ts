@@ -11,6 +11,7 @@ import {
   type JavaPackage,
   ProcessState,
   type StartWork,
+  type WorkRequest,
   WorkState,
 } from '#proto/gen/agent.js';
 import type { AgentGateway } from '#src/agents/gateway.js';
@@ -188,16 +189,7 @@ describe('agent without the Java that a server needs', function () {
     await writeFile(join(folder, 'bin/hang'), '');
     const request = await provisionRequest();
     await driver.submit(request);
-    await waitFor(
-      () =>
-        access(join(folder, 'bin/hangs')).then(
-          () => true,
-          () => false,
-        ),
-      {
-        what: 'half an unpacked Java',
-      },
-    );
+    await waitFor(() => exists(join(folder, 'bin/hangs')), { what: 'half an unpacked Java' });
     expect(await staged()).to.have.lengthOf(1);
     expect(await installed()).to.deep.equal([]);
     expect(await runtimes(), 'half a Java is none').to.not.include(ARCHIVED_MAJOR);
@@ -209,6 +201,37 @@ describe('agent without the Java that a server needs', function () {
     expect(javaUpstream.requests).to.have.lengthOf(1);
   });
 
+  it('installs it on its own account, once for its pair, through kill −9, and can be called off', async () => {
+    const install = (): WorkRequest =>
+      driver.request(
+        { $case: 'installJava', installJava: { java: javaPackage() } },
+        { serverId: '', epoch: 0, opSeq: 0 },
+      );
+    const cancelled = install();
+    javaUpstream.misbehave('slow', 1);
+    await driver.submit(cancelled);
+    await waitFor(() => javaUpstream.bytesServed() > 0, { what: 'the download' });
+    await driver.cancel(cancelled);
+    expect(await driver.outcome(cancelled)).to.have.property('state', WorkState.CANCELLED);
+
+    await writeFile(join(folder, 'bin/hang'), '');
+    const request = install();
+    await driver.submit(request);
+    await waitFor(() => exists(join(folder, 'bin/hangs')), { what: 'half an unpacked Java' });
+    await rm(join(folder, 'bin/hang'));
+    await host.restart();
+    const outcome = await driver.outcome(request);
+    expect(outcome).to.deep.include({ state: WorkState.SUCCEEDED, server: undefined });
+    const asked = javaUpstream.requests.length;
+    await rm(join(host.workDir, '.aymc/java'), { recursive: true });
+    expect((await driver.submit(request)).state, 'the same pair again').to.equal(WorkState.SUCCEEDED);
+    expect(await installed(), 'is answered, not done').to.deep.equal([]);
+    expect((await driver.run(install())).state).to.equal(WorkState.SUCCEEDED);
+    expect(await installed()).to.deep.equal([HOME]);
+    expect(javaUpstream.requests, 'from the cache').to.have.lengthOf(asked);
+    expect(await driver.state(), 'no server came of it').to.equal(undefined);
+  });
+
   it('fails the provision with the reason when the archive is not what was promised, and can be tried again', async () => {
     javaUpstream.misbehave('flipped-byte', 2);
     const failed = await driver.run(await provisionRequest());
@@ -218,3 +241,10 @@ describe('agent without the Java that a server needs', function () {
     expect((await driver.run(await provisionRequest())).state).to.equal(WorkState.SUCCEEDED);
   });
 });
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
