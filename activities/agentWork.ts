@@ -23,10 +23,12 @@ import type { Database } from '#src/db/connect.js';
 import { noteCrash } from '#src/db/crashes.js';
 import { loadWork, type WorkSubject } from '#src/db/workSubject.js';
 import { AppError, isErrorCode } from '#src/domain/errors.js';
+import type { FindJava } from '#src/provisioning/adoptium.js';
 import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
-import { buildWork } from './buildWork.js';
+import { buildWork, type WorkSources } from './buildWork.js';
 import { crashOf } from './crashOf.js';
 import { toFailure } from './errors.js';
+import { findJavaFor, findMissingJava, greetAnew } from './javaPackage.js';
 import { ProgressReporter } from './progressReporter.js';
 
 export interface AgentActivityDeps {
@@ -34,6 +36,7 @@ export interface AgentActivityDeps {
   gateway: AgentGateway;
   bus: Bus;
   resolveArtifact: ResolveArtifact;
+  findJava: FindJava;
   openToken: (sealed: string) => string;
   /** An agent that never answered for this long was never told: the operation fails, and nothing is half done. */
   reachBudgetMs: number;
@@ -52,13 +55,14 @@ const CANCEL_RETRY_MS = 500;
 
 export function createAgentActivities(deps: AgentActivityDeps): AgentActivities {
   const activity = (work: AgentWork) => (input: AgentWorkInput) => runOnAgent(deps, work, input);
-  const [provision, start, stop, kill, remove] = AGENT_WORK;
+  const [provision, start, stop, kill, remove, installJava] = AGENT_WORK;
   return {
     provisionOnAgent: activity(provision),
     startOnAgent: activity(start),
     stopOnAgent: activity(stop),
     killOnAgent: activity(kill),
     deleteOnAgent: activity(remove),
+    installJavaOnAgent: activity(installJava),
   };
 }
 
@@ -80,17 +84,48 @@ async function runOnAgent(
   const subject = await loadWork(deps.db, input.operationId);
   const key: WorkKey = { opId: input.operationId, step: input.step };
   const attempt: Attempt = { agent: agentAddress(subject.agent, deps.openToken), key, subject, context };
+  const request = await build(deps, attempt, work, input);
   await submit(deps, attempt, {
     key,
-    serverId: subject.server.id,
+    serverId: subject.server?.id ?? '',
     epoch: subject.operation.epoch ?? 0,
     opSeq: subject.operation.op_seq ?? 0,
     undo: input.undo ?? false,
-    work: await buildWork(work, input, subject, deps.resolveArtifact),
+    work: request,
   });
   const heartbeat = setInterval(() => context.heartbeat(SUBMITTED), HEARTBEAT_MS);
   try {
-    return await watch(deps, attempt);
+    const result = await watch(deps, attempt);
+    // What it can run has changed: until its next hello nobody else would know.
+    if (bringsJava(request)) await greetAnew(deps, subject.agent);
+    return result;
+  } finally {
+    clearInterval(heartbeat);
+  }
+}
+
+function bringsJava(work: WorkRequest['work']): boolean {
+  return work?.$case === 'installJava' || (work?.$case === 'provision' && work.provision.java !== undefined);
+}
+
+/** An upstream that can't be asked for longer than an agent may take to be reached fails the operation, too. */
+async function build(
+  deps: AgentActivityDeps,
+  { subject, context }: Attempt,
+  work: AgentWork,
+  input: AgentWorkInput,
+): Promise<WorkRequest['work']> {
+  // With the checkpoint of the attempt before: this one has not submitted anything yet.
+  const heartbeat = setInterval(() => context.heartbeat(context.info.heartbeatDetails), HEARTBEAT_MS);
+  const sources: WorkSources = {
+    resolveArtifact: deps.resolveArtifact,
+    findMissingJava: (agent, wish) => findMissingJava(deps, agent, wish),
+    findJava: (agent, wish) => findJavaFor(deps, agent, wish),
+  };
+  try {
+    return await buildWork(work, input, subject, sources);
+  } catch (error) {
+    throw mayHaveSubmitted(context.info.heartbeatDetails) ? error : withinBudget(deps, context, error);
   } finally {
     clearInterval(heartbeat);
   }
@@ -133,7 +168,7 @@ function mayHaveSubmitted(checkpoint: unknown): boolean {
 /** Follows the step to its end. Only a cancel that was asked for is passed on; everything else just stops watching. */
 async function watch(deps: AgentActivityDeps, attempt: Attempt): Promise<AgentWorkResult> {
   const { context, agent, key, subject } = attempt;
-  const operation = { operation_id: subject.operation.id, server_id: subject.server.id };
+  const operation = { operation_id: subject.operation.id, server_id: subject.server?.id ?? null };
   const detached = new AbortController();
   const passOn = () => {
     if (context.cancellationDetails?.cancelRequested) void cancelAtAgent(deps, attempt, detached);
@@ -149,7 +184,7 @@ async function watch(deps: AgentActivityDeps, attempt: Attempt): Promise<AgentWo
   try {
     for await (const status of deps.gateway.watchWork(agent, key, options)) {
       if (TERMINAL.has(status.state)) {
-        if (status.server?.state === ProcessState.CRASHED)
+        if (status.server?.state === ProcessState.CRASHED && subject.server)
           await noteCrash(deps.db, subject.server.id, crashOf(status.server));
         return resultOf(status);
       }

@@ -1,13 +1,27 @@
-import { ArtifactKind, type ProvisionWork, type ServerSettings, type WorkRequest } from '#proto/gen/agent.js';
+import {
+  ArtifactKind,
+  type JavaPackage,
+  type ProvisionWork,
+  type ServerSettings,
+  type WorkRequest,
+} from '#proto/gen/agent.js';
 import type { AgentWork, AgentWorkInput } from '#src/contracts/activities.js';
 import type { WorkSubject } from '#src/db/workSubject.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
 import { requiredJavaMajor } from '#src/domain/javaVersion.js';
+import type { JavaWish } from '#src/domain/javaRuntimes.js';
 import { livesUnderLease } from '#src/domain/leases.js';
 import { AppError, assertNever } from '#src/domain/errors.js';
 import type { AgentRow, ServerRow } from '#src/db/types.js';
 import type { Artifact } from '#src/provisioning/artifact.js';
 import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
+
+/** Where what a server is made of comes from. */
+export interface WorkSources {
+  resolveArtifact: ResolveArtifact;
+  findMissingJava: (agent: AgentRow, wish: JavaWish) => Promise<JavaPackage | undefined>;
+  findJava: (agent: AgentRow, wish: JavaWish) => Promise<JavaPackage>;
+}
 
 const JAR_FILE = 'server.jar';
 /** Below the activity's schedule-to-close of 10 min, so that the agent says what happened and not a time-out here. */
@@ -25,12 +39,17 @@ const ARTIFACT_KINDS = {
 export async function buildWork(
   work: AgentWork,
   input: AgentWorkInput,
-  { server, agent }: WorkSubject,
-  resolveArtifact: ResolveArtifact,
+  { operation, server, agent }: WorkSubject,
+  sources: WorkSources,
 ): Promise<WorkRequest['work']> {
+  if (work === 'installJava') {
+    const wish = { major: versionIn(operation.params), pinned: true };
+    return { $case: 'installJava', installJava: { java: await sources.findJava(agent, wish) } };
+  }
+  if (!server) throw new AppError('internal', { detail: 'The operation has no server' });
   switch (work) {
     case 'provision':
-      return { $case: 'provision', provision: await provisionWork(server, resolveArtifact) };
+      return { $case: 'provision', provision: await provisionWork(server, agent, sources) };
     case 'start':
       return { $case: 'start', start: startWork(server, agent) };
     case 'stop':
@@ -51,7 +70,17 @@ export async function buildWork(
   }
 }
 
-async function provisionWork(server: ServerRow, resolveArtifact: ResolveArtifact): Promise<ProvisionWork> {
+/** Checked when it was accepted. */
+function versionIn({ version }: Record<string, unknown>): number {
+  if (typeof version === 'number') return version;
+  throw new AppError('internal', { detail: 'The operation names no version' });
+}
+
+async function provisionWork(
+  server: ServerRow,
+  agent: AgentRow,
+  { resolveArtifact, findMissingJava }: WorkSources,
+): Promise<ProvisionWork> {
   const artifact = await resolveArtifact(server);
   return {
     artifact: {
@@ -66,19 +95,26 @@ async function provisionWork(server: ServerRow, resolveArtifact: ResolveArtifact
     },
     settings: settingsOf(server),
     minecraftVersion: server.version,
-    java: undefined,
+    java: await findMissingJava(agent, javaWish(server, artifact.javaMajor)),
   };
 }
 
+/** The operator's, else what the upstream says of the artefact, else what its Minecraft version is known to need. */
+function javaWish({ java_version, version }: ServerRow, ofArtifact?: number): JavaWish {
+  if (java_version !== null) return { major: java_version, pinned: true };
+  return { major: ofArtifact ?? requiredJavaMajor(version), pinned: false };
+}
+
 function startWork(server: ServerRow, agent: AgentRow) {
+  const java = javaWish(server);
   return {
     settings: settingsOf(server),
     memoryMinMb: server.memory_min,
     memoryMaxMb: server.memory_max,
     javaArgs: splitArguments(server.java_args ?? ''),
     jarFile: JAR_FILE,
-    javaMajor: server.java_version ?? requiredJavaMajor(server.version),
-    javaPinned: server.java_version !== null,
+    javaMajor: java.major,
+    javaPinned: java.pinned,
     readyTimeoutSeconds: READY_TIMEOUT_S,
     serverType: server.server_type,
     leased: livesUnderLease(server.failover_policy, agent.capabilities),

@@ -81,7 +81,8 @@ export async function greet(
   if (change) bus.publish('agent-status', { agent_id: agent.id });
 }
 
-function factsOf(hello: HelloResponse): AgentFacts {
+/** As the row of the agent has them. */
+export function factsOf(hello: HelloResponse): AgentFacts {
   return {
     version: hello.version.slice(0, 20),
     os: hello.os,
@@ -93,6 +94,7 @@ function factsOf(hello: HelloResponse): AgentFacts {
     capabilities: {
       can: hello.capabilities,
       java_runtimes: hello.javaRuntimes,
+      arch: hello.arch,
       max_servers: hello.maxServers,
     },
   };

@@ -21,6 +21,7 @@ export const CODES = {
   'server-not-running': status.FAILED_PRECONDITION,
   'console-busy': status.UNAVAILABLE,
   'java-missing': status.FAILED_PRECONDITION,
+  'java-unusable': status.DATA_LOSS,
   'port-in-use': status.FAILED_PRECONDITION,
   'no-lease': status.FAILED_PRECONDITION,
   'start-failed': status.ABORTED,

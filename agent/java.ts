@@ -62,9 +62,7 @@ export class JavaCatalogue {
   async choose(wish: JavaWish): Promise<JavaRuntime> {
     const runtimes = await this.find();
     const atLeast = Math.max(wish.major, wish.compiledFor ?? 0);
-    const fitting = runtimes.filter(
-      ({ major }) => major >= atLeast && (!wish.pinned || major === wish.major),
-    );
+    const fitting = runtimes.filter(({ major }) => major >= atLeast && fits(major, wish.major, wish.pinned));
     const preferred = wish.major === 0 ? await this.#javaHomeBinary() : undefined;
     const chosen = fitting.find(({ path }) => path === preferred) ?? fitting[0];
     if (chosen) return chosen;
@@ -121,6 +119,11 @@ export class JavaCatalogue {
   }
 }
 
+/** Exactly the pinned version, else at least the wanted one. */
+export function fits(major: number, wanted: number, pinned: boolean): boolean {
+  return pinned ? major === wanted : major >= wanted;
+}
+
 /** Every JDK since 9 has a `release` file beside `bin`; the others are run once. */
 async function askVersion(path: string): Promise<JavaRuntime | undefined> {
   try {
@@ -130,11 +133,16 @@ async function askVersion(path: string): Promise<JavaRuntime | undefined> {
   } catch {
     // no such file: ask the program
   }
+  return askByRunning(path);
+}
+
+/** Undefined for what is not a Java that runs on this machine. */
+export async function askByRunning(path: string): Promise<JavaRuntime | undefined> {
   try {
     const { stderr, stdout } = await runFile(path, ['-version'], { timeout: PROBE_TIMEOUT_MS });
     return runtimeOf(path, /version "([^"]+)"/.exec(stderr + stdout)?.[1]);
   } catch {
-    return undefined; // not a Java that runs on this machine
+    return undefined;
   }
 }
 

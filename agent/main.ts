@@ -6,6 +6,7 @@ import { assertNever } from './errors.js';
 import { emptyFolder, writeFileDurably } from './files.js';
 import { lockWorkDir } from './instanceLock.js';
 import { JavaCatalogue } from './java.js';
+import { JavaInstaller } from './java/install.js';
 import { Journal } from './journal.js';
 import { Leases } from './lease/leases.js';
 import { keepLeaseRenewed } from './lease/renewal.js';
@@ -95,10 +96,21 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   const cache = new ArtifactCache(paths.cache, refusesAddress);
   const installers = { cache, java, paths, childEnv: config.childEnv };
   const buildTools = new BuildTools(installers);
+  const javaInstaller = new JavaInstaller({
+    catalogue: java,
+    cache,
+    managed: paths.java,
+    staging: paths.javaStaging,
+    path,
+  });
+  // The tar of an agent that was killed may still be ending there.
+  await emptyFolder(paths.javaStaging).catch((error: unknown) =>
+    log.warn({ err: error }, 'half an unpacked Java could not be removed'),
+  );
   const perform: PerformStep = (work, context) => {
     switch (work.$case) {
       case 'provision':
-        return provisionServer({ ...installers, buildTools }, context, work.provision);
+        return provisionServer({ ...installers, buildTools, javaInstaller }, context, work.provision);
       case 'start':
         return startServer({ java, registry, leases }, context, work.start);
       case 'stop':
@@ -116,6 +128,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     registry,
     admit: (work, serverId) => leases.admit(work, registry.get(serverId)),
     perform,
+    performOwn: ({ installJava }, context) => javaInstaller.install(installJava, context),
     log,
   });
   const incarnation = randomUUID();

@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { AgentServiceService, type CrashCause, type ServerState } from '#proto/gen/agent.js';
+import {
+  AgentServiceService,
+  type CrashCause,
+  type ServerState,
+  type WorkRequest,
+} from '#proto/gen/agent.js';
 import type { AgentAddress } from '#src/agents/gateway.js';
 import { selfSigned, type SelfSigned } from './fakeAgent/certificate.js';
 import { EventLog } from './fakeAgent/eventLog.js';
@@ -44,6 +49,8 @@ export interface FakeAgent {
   readonly servers: ReadonlyMap<string, ServerState>;
   /** `effects.start[serverId]`: how often a process was really started. */
   readonly effects: Effects;
+  /** The work that was accepted last. */
+  readonly lastWork: WorkRequest | undefined;
   /** Later lines outrank earlier ones. */
   script(...lines: ScriptLine[]): void;
   /** Takes back all lines, or all of one type, e.g. `hang`. */
@@ -119,6 +126,9 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
     openStreams: service.openStreams,
     servers: servers.states,
     effects: servers.effects,
+    get lastWork() {
+      return ledger.newest;
+    },
     script: (...lines) => script.play(lines),
     clearScript: type => script.clear(type),
     crash(serverId, exitCode, cause) {

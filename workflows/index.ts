@@ -5,6 +5,7 @@ export { restartServer } from './restartServer.js';
 export { killServer } from './killServer.js';
 export { provisionServer } from './provisionServer.js';
 export { deleteServer } from './deleteServer.js';
+export { installJava } from './installJava.js';
 export { reconcile } from './reconcile.js';
 export { healthSweep } from './healthSweep.js';
 export { maintainPartitions } from './maintainPartitions.js';

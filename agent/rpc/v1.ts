@@ -72,7 +72,7 @@ export function version1(deps: RpcDeps): Version1 {
     installJava: unary(deps, () => ({
       success: false,
       message:
-        'agent-unsupported: this agent does not install Java; install it with the host’s package manager',
+        'agent-unsupported: a version alone names no download; the control plane installs Java by SubmitWork',
       logs: [],
     })),
 

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError, toAgentError } from '../errors.js';
-import { downloadJar } from '../work/download.js';
+import { downloadFile } from '../work/download.js';
 import type { RpcDeps } from './deps.js';
 import { type Out, serverStream, unary } from './handlers.js';
 
@@ -71,7 +71,7 @@ async function downloadServer(
     if (sha256 !== '' && !/^[0-9a-f]{64}$/i.test(sha256))
       throw new AgentError('invalid-request', 'sha256 must be hex');
     await mkdir(paths.cache, { recursive: true });
-    await downloadJar({
+    await downloadFile({
       url,
       checksum: sha256 === '' ? undefined : { algorithm: 'sha256', hex: sha256.toLowerCase() },
       sizeBytes: 0,

@@ -7,7 +7,7 @@ import { readJarEntry } from '../jar.js';
 import { parseFileName, parseServerId } from '../server/paths.js';
 import type { ManagedServer } from '../server/server.js';
 import type { ListedFile } from '../userFiles.js';
-import { downloadJar } from '../work/download.js';
+import { downloadFile } from '../work/download.js';
 import type { RpcDeps } from './deps.js';
 import { type CallContext, unary } from './handlers.js';
 import { restart } from './v1Power.js';
@@ -120,7 +120,7 @@ async function fetchPlugin(
   await mkdir(paths.cache, { recursive: true });
   const partPath = join(paths.cache, `plugin-${randomUUID()}.part`);
   try {
-    await downloadJar({
+    await downloadFile({
       url,
       checksum: undefined,
       sizeBytes: 0,

@@ -36,6 +36,7 @@ export function version2(deps: RpcDeps): Version2 {
       memoryTotalBytes: memoryTotalBytes(),
       diskTotalBytes: (await diskUse(deps.paths.workDir)).totalBytes,
       maxServers: deps.maxServers,
+      arch: process.arch,
     })),
 
     inspectServers: unary(deps, () => inspectServers(deps)),

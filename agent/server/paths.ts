@@ -33,6 +33,8 @@ export interface AgentPaths {
   /** Where BuildTools works, a folder a Minecraft version. */
   readonly builds: string;
   readonly java: string;
+  /** Runtimes on their way there. Emptied at boot. */
+  readonly javaStaging: string;
   server(id: string): ServerPaths;
 }
 
@@ -52,6 +54,7 @@ export function agentPaths(workDir: string): AgentPaths {
     installs: join(hidden, 'installs'),
     builds: join(hidden, 'builds'),
     java: join(hidden, 'java'),
+    javaStaging: join(hidden, 'java-staging'),
     servers,
     server: id => {
       const state = join(servers, id);

@@ -6,7 +6,7 @@ import { isMissing } from '../errors.js';
 import { syncFolder } from '../files.js';
 import { isJar } from '../jar.js';
 import type { RefusesAddress } from './address.js';
-import { type Checksum, type Download, downloadJar, hashFile } from './download.js';
+import { type Checksum, type Download, downloadFile, hashFile } from './download.js';
 import { aborted } from './step.js';
 
 /** Oldest use goes first. Partial downloads count too. */
@@ -14,13 +14,13 @@ const CACHE_BYTES_MAX = 4 * 1024 * 1024 * 1024;
 
 export type Source = Omit<Download, 'partPath' | 'refuses'>;
 
-/** What names a jar in the cache and in a server's facts: its hash; its URL where the upstream publishes none. */
+/** What names a file in the cache and in a server's facts: its hash; its URL where the upstream publishes none. */
 export function cacheKey({ checksum, url }: Pick<Source, 'checksum' | 'url'>): string {
   if (checksum) return `${checksum.algorithm}-${checksum.hex}`;
   return `url-${createHash('sha256').update(url).digest('hex')}`;
 }
 
-/** Verified jars by their hash, so that the second server of a version needs no network. One folder, bounded. */
+/** Verified files by their hash, so that the second server of a version needs no network. One folder, bounded. */
 export class ArtifactCache {
   /** Two servers that want the same jar at once download it once. Emptied as downloads end. */
   readonly #downloading = new Map<string, Promise<void>>();
@@ -45,7 +45,7 @@ export class ArtifactCache {
       await Promise.race([Promise.allSettled([other]), aborted(source.signal)]);
     }
     const partPath = `${path}.part`;
-    const download = downloadJar({ ...source, partPath, refuses: this.refuses })
+    const download = downloadFile({ ...source, partPath, refuses: this.refuses })
       .then(() => rename(partPath, path))
       .finally(() => this.#downloading.delete(path));
     this.#downloading.set(path, download);
@@ -71,8 +71,8 @@ export class ArtifactCache {
     return checksum;
   }
 
-  #pathOf(source: Pick<Source, 'checksum' | 'url'>): string {
-    return join(this.folder, `${cacheKey(source)}.jar`);
+  #pathOf(source: Pick<Source, 'checksum' | 'url' | 'content'>): string {
+    return join(this.folder, `${cacheKey(source)}.${source.content ?? 'jar'}`);
   }
 
   /** Bytes on disk rot and people edit: what is handed out has been read just now. */

@@ -21,6 +21,8 @@ export interface Download {
   readonly url: string;
   /** Undefined where nobody names a hash: then nothing is resumed, as what is there may be of another content. */
   readonly checksum: Checksum | undefined;
+  /** What it must be; `jar` when absent. Of a gzip only the first bytes are looked at: its checksum tells the rest. */
+  readonly content?: 'jar' | 'gzip';
   /** 0 = unknown. */
   readonly sizeBytes: number;
   /** Where the bytes arrive. Kept when we are interrupted, so that the next try goes on; gone after a wrong content. */
@@ -37,17 +39,17 @@ const STALL_MS = 30_000;
 const REDIRECTS_MAX = 5;
 /** Broken connections in a row that brought nothing; one that brought bytes starts the count anew. */
 const FRUITLESS_TRIES_MAX = 4;
-const ZIP_MAGIC = Buffer.from('PK\x03\x04');
+const MAGIC = { jar: Buffer.from('PK\x03\x04'), gzip: Buffer.from([0x1f, 0x8b]) };
 
 /** The connection broke or stalled in the middle: what has arrived is good, and Range gets the rest. */
 class BrokenOff extends Error {}
 
 /**
- * Fetches a jar into `partPath` and verifies it: size, checksum, that it is a jar. Resumes by Range what an earlier try
- * left there. Throws a typed error (upstream-failed, upstream-refused, upstream-not-a-jar, checksum-mismatch,
- * artifact-too-large, private-address, disk-full), or the signal's reason when aborted.
+ * Fetches a file into `partPath` and verifies it: size, checksum, that it is what it should be. Resumes by Range what an
+ * earlier try left there. Throws a typed error (upstream-failed, upstream-refused, upstream-not-a-jar or java-unusable,
+ * checksum-mismatch, artifact-too-large, private-address, disk-full), or the signal's reason when aborted.
  */
-export async function downloadJar(download: Download): Promise<void> {
+export async function downloadFile(download: Download): Promise<void> {
   let fruitless = 0;
   let restarted = false;
   for (;;) {
@@ -81,7 +83,13 @@ export async function downloadJar(download: Download): Promise<void> {
 /** Wrong content must not be resumed, and a full disk needs the room. */
 function keepsNothing(error: unknown): boolean {
   if (!(error instanceof AgentError)) return false;
-  return ['checksum-mismatch', 'upstream-not-a-jar', 'artifact-too-large', 'disk-full'].includes(error.code);
+  return [
+    'checksum-mismatch',
+    'upstream-not-a-jar',
+    'java-unusable',
+    'artifact-too-large',
+    'disk-full',
+  ].includes(error.code);
 }
 
 async function sizeOf({ partPath, checksum }: Download): Promise<number> {
@@ -118,7 +126,7 @@ async function acceptResponse(
   if (status >= 500 || status === 429 || status === 408) throw new AgentError('upstream-failed', named);
   if (status !== 200 && status !== 206) throw new AgentError('upstream-refused', named);
   if (/^text\/html\b/i.test(response.headers['content-type'] ?? '')) {
-    throw new AgentError('upstream-not-a-jar', `${shown(download.url)} sent a web page`);
+    throw wrongContent(download, 'sent a web page');
   }
   const resumed = status === 206 && response.headers['content-range']?.startsWith(`bytes ${have}-`) === true;
   const from = resumed ? have : 0;
@@ -140,7 +148,7 @@ async function receive(download: Download, response: IncomingMessage, from: numb
   let done = from;
   try {
     for await (const chunk of bodyOf(response)) {
-      if (done === 0) assertLooksLikeJar(download, chunk);
+      if (done === 0) assertLooksRight(download, chunk);
       done += chunk.length;
       assertFits(download, done);
       await file.appendFile(chunk);
@@ -191,15 +199,19 @@ function assertFits(download: Download, bytes: number): void {
     throw new AgentError('artifact-too-large', `${shown(download.url)} is larger than ${limit} bytes`);
 }
 
-function assertLooksLikeJar(download: Download, firstBytes: Buffer): void {
-  const magic = firstBytes.subarray(0, ZIP_MAGIC.length);
-  if (!ZIP_MAGIC.subarray(0, magic.length).equals(magic)) {
-    throw new AgentError('upstream-not-a-jar', `${shown(download.url)} did not send a jar`);
-  }
+function assertLooksRight(download: Download, firstBytes: Buffer): void {
+  const { content = 'jar' } = download;
+  const magic = firstBytes.subarray(0, MAGIC[content].length);
+  if (!MAGIC[content].subarray(0, magic.length).equals(magic))
+    throw wrongContent(download, `did not send a ${content}`);
+}
+
+function wrongContent({ url, content = 'jar' }: Download, what: string): AgentError {
+  return new AgentError(content === 'jar' ? 'upstream-not-a-jar' : 'java-unusable', `${shown(url)} ${what}`);
 }
 
 async function verify(download: Download): Promise<void> {
-  const { checksum, partPath, url } = download;
+  const { checksum, content = 'jar', partPath, url } = download;
   if (checksum) {
     const hex = await hashFile(partPath, checksum.algorithm);
     if (hex !== checksum.hex) {
@@ -207,8 +219,7 @@ async function verify(download: Download): Promise<void> {
       throw new AgentError('checksum-mismatch', detail);
     }
   }
-  if (!(await isJar(partPath)))
-    throw new AgentError('upstream-not-a-jar', `${shown(url)} did not send a whole jar`);
+  if (content === 'jar' && !(await isJar(partPath))) throw wrongContent(download, 'did not send a whole jar');
 }
 
 export async function hashFile(path: string, algorithm: Checksum['algorithm']): Promise<string> {

@@ -2,6 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ArtifactKind, type ProvisionWork } from '#proto/gen/agent.js';
 import { AgentError } from '../errors.js';
+import type { JavaInstaller } from '../java/install.js';
 import type { AgentPaths } from '../server/paths.js';
 import type { BuildTools } from './buildTools.js';
 import { type ForgeDeps, installForge } from './installForge.js';
@@ -13,6 +14,7 @@ import type { StepContext } from './step.js';
 export interface ProvisionDeps extends ForgeDeps {
   readonly paths: AgentPaths;
   readonly buildTools: BuildTools;
+  readonly javaInstaller: JavaInstaller;
 }
 
 /**
@@ -31,6 +33,7 @@ export async function provisionServer(
   await server.look();
   if (server.alive) throw new AgentError('server-running', 'a running server is not provisioned');
   await mkdir(server.paths.folder, { recursive: true });
+  if (work.java) await deps.javaInstaller.ensure(work.java, context);
   report({ phase: 'checking' });
   const installation = await install(deps, context, order);
   if (settings) await applySettings(server.paths.folder, settings);

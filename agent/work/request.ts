@@ -2,7 +2,7 @@ import type { WorkKey, WorkRequest } from '#proto/gen/agent.js';
 import { AgentError } from '../errors.js';
 import { parseServerId } from '../server/paths.js';
 import type { Fence, LedgerEntry } from './ledger.js';
-import type { Work } from './task.js';
+import { isOwnWork, type Work } from './task.js';
 
 export function newEntry(
   { opId, step }: WorkKey,
@@ -25,6 +25,7 @@ export function newEntry(
 export interface ValidRequest {
   readonly key: WorkKey;
   readonly work: Work;
+  /** Empty for the agent's own. */
   readonly serverId: string;
   readonly fence: Fence;
 }
@@ -41,6 +42,7 @@ export function validate(request: WorkRequest): ValidRequest {
   if (!work) throw new AgentError('invalid-request', 'there is no such kind of work');
   if (epoch < 0 || opSeq < 0)
     throw new AgentError('invalid-request', 'epoch and op_seq must not be negative');
+  if (isOwnWork(work)) return { key, work, serverId: '', fence: { epoch: 0, opSeq: 0 } };
   return { key, work, serverId: parseServerId(request.serverId), fence: { epoch, opSeq } };
 }
 

@@ -1,20 +1,29 @@
 import type { Logger } from 'pino';
-import { type WorkKey, type WorkRequest, WorkState, type WorkStatus } from '#proto/gen/agent.js';
+import {
+  type ServerState,
+  type WorkKey,
+  type WorkRequest,
+  WorkState,
+  type WorkStatus,
+} from '#proto/gen/agent.js';
 import { AgentError, toAgentError } from '../errors.js';
 import type { Registry } from '../server/registry.js';
 import { type Fence, isOlder, isTerminal, type Ledger, type LedgerEntry, ledgerKey } from './ledger.js';
 import { newEntry, validate } from './request.js';
-import type { AbortCause, StepContext } from './step.js';
-import { NO_PROGRESS, Task, type Work } from './task.js';
+import type { AbortCause, OwnContext, StepContext } from './step.js';
+import { isOwnWork, NO_PROGRESS, type OwnWork, type ServerWork, Task, type Work } from './task.js';
 
 /** Does one step; throws AgentError for a failure, the signal's reason when it was aborted. */
-export type PerformStep = (work: Work, context: StepContext) => Promise<void>;
+export type PerformStep = (work: ServerWork, context: StepContext) => Promise<void>;
+
+/** As PerformStep, for what belongs to no server. */
+export type PerformOwn = (work: OwnWork, context: OwnContext) => Promise<void>;
 
 /** Throws AgentError for work that this agent can't take now, and may be able to a moment later. */
 export type AdmitWork = (work: Work, serverId: string) => void;
 
 /** Only these can be undone halfway; anything else may be cancelled while it waits for its turn. */
-const CANCELLABLE: ReadonlySet<Work['$case']> = new Set(['provision', 'start']);
+const CANCELLABLE: ReadonlySet<Work['$case']> = new Set(['provision', 'start', 'installJava']);
 
 /** While a step waits, its watchers hear from it at least this often: silence means that the agent is gone. */
 const HEARTBEAT_MS = 5_000;
@@ -22,7 +31,7 @@ const PRUNE_EVERY_MS = 3600_000;
 
 /**
  * Accepts steps, runs them, remembers how they ended. Steps of one server take turns, but a kill gets through at once;
- * steps of different servers run side by side. The ledger has every step before anything happens.
+ * steps of different servers run side by side, and the agent's own are as one more server's. The ledger has every step before anything happens.
  */
 export class WorkRunner {
   /** Steps under way or waiting; each leaves when it ends. */
@@ -40,6 +49,7 @@ export class WorkRunner {
       registry: Registry;
       admit: AdmitWork;
       perform: PerformStep;
+      performOwn: PerformOwn;
       log: Logger;
     },
   ) {
@@ -236,7 +246,8 @@ export class WorkRunner {
       if (!mayHaveEffects) signal.throwIfAborted();
       task.state = WorkState.IN_PROGRESS;
       this.#notify(entry);
-      await this.deps.perform(task.work, await this.#contextOf(task));
+      if (isOwnWork(task.work)) await this.deps.performOwn(task.work, this.#ownContextOf(task));
+      else await this.deps.perform(task.work, await this.#contextOf(task));
       outcome = { state: WorkState.SUCCEEDED };
     } catch (error) {
       outcome = outcomeOf(error, task.abortCause);
@@ -255,11 +266,18 @@ export class WorkRunner {
     const makesServer = task.work.$case === 'provision';
     const server = makesServer ? registry.ensure(entry.serverId) : await registry.find(entry.serverId);
     return {
+      ...this.#ownContextOf(task),
       server,
       runId: `${entry.opId}/${entry.step}`,
       fence: entry.fence,
-      signal: task.signal,
       uncancellable: task.uncancellable,
+    };
+  }
+
+  #ownContextOf(task: Task): OwnContext {
+    const { entry } = task;
+    return {
+      signal: task.signal,
       report: progress => {
         const phaseChanged = progress.phase !== task.progress.phase;
         task.progress = { ...NO_PROGRESS, ...progress };
@@ -278,7 +296,7 @@ export class WorkRunner {
       progress: this.#tasks.get(id)?.progress,
       errorCode: error?.code ?? '',
       errorDetail: error?.detail ?? '',
-      server: await (await this.deps.registry.find(entry.serverId)).describe(),
+      server: entry.serverId === '' ? undefined : await this.#describe(entry.serverId),
     };
     try {
       await this.deps.ledger.finish(entry, outcome);
@@ -292,6 +310,10 @@ export class WorkRunner {
     }
     this.#tasks.delete(id);
     this.#notify(entry);
+  }
+
+  async #describe(serverId: string): Promise<ServerState> {
+    return (await this.deps.registry.find(serverId)).describe();
   }
 
   #statusOf(entry: LedgerEntry): WorkStatus {

@@ -17,16 +17,20 @@ export class StepAborted extends Error {
 
 export type Report = (progress: Partial<WorkProgress> & { phase: string }) => void;
 
-export interface StepContext {
+/** Of a step that belongs to the agent itself. */
+export interface OwnContext {
+  /** Aborted with a StepAborted of any cause. */
+  readonly signal: AbortSignal;
+  readonly report: Report;
+}
+
+export interface StepContext extends OwnContext {
   readonly server: ManagedServer;
   /** `{op_id}/{step}`: what a start names its run, and how it finds it again. */
   readonly runId: string;
   readonly fence: Fence;
-  /** Aborted with a StepAborted of any cause. */
-  readonly signal: AbortSignal;
   /** Not aborted by a cancel: what undoes a cancelled step, and what can't be cancelled, waits on this one. */
   readonly uncancellable: AbortSignal;
-  readonly report: Report;
 }
 
 /** For a race with what must not keep an aborted step waiting: rejects with the signal's reason, and never resolves. */

@@ -4,6 +4,14 @@ import { type AbortCause, StepAborted } from './step.js';
 
 export type Work = NonNullable<WorkRequest['work']>;
 
+/** Belongs to the agent itself: no server, no fence. */
+export type OwnWork = Extract<Work, { $case: 'installJava' }>;
+export type ServerWork = Exclude<Work, OwnWork>;
+
+export function isOwnWork(work: Work): work is OwnWork {
+  return work.$case === 'installJava';
+}
+
 export const NO_PROGRESS: WorkProgress = { phase: '', percent: -1, message: '', bytesDone: 0, bytesTotal: 0 };
 
 /** A step that has not ended. */

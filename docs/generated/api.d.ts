@@ -2026,7 +2026,7 @@ export interface paths {
       parameters: {
         query?: {
           actor_id?: string;
-          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.proxied-call" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
+          action?: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.java-requested" | "agent.maintenance" | "agent.proxied-call" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
           target_id?: string;
           /** Of that time or later */
           from?: string;
@@ -3409,6 +3409,111 @@ export interface paths {
           };
         };
         415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        429: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        500: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        503: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+      };
+    };
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/api/v1/agents/{id}/java": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /** Install a Java runtime on an agent */
+    post: {
+      parameters: {
+        query?: never;
+        header?: {
+          /** Repeating a request with the same key answers the operation of the first time */
+          "Idempotency-Key"?: string;
+        };
+        path: {
+          id: string;
+        };
+        cookie?: never;
+      };
+      requestBody: {
+        content: {
+          "application/json": {
+            /** Its major version */
+            version: number;
+          };
+        };
+      };
+      responses: {
+        202: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/json": components["schemas"]["Operation"];
+          };
+        };
+        400: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        401: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        403: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        404: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        413: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        415: {
+          headers: { [name: string]: unknown };
+          content: {
+            "application/problem+json": components["schemas"]["Problem"];
+          };
+        };
+        422: {
           headers: { [name: string]: unknown };
           content: {
             "application/problem+json": components["schemas"]["Problem"];
@@ -7546,7 +7651,7 @@ export interface components {
     };
     AuditEntry: {
       id: string;
-      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.maintenance" | "agent.proxied-call" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
+      action: "access.denied" | "account.registered" | "account.updated" | "agent.created" | "agent.deleted" | "agent.java-requested" | "agent.maintenance" | "agent.proxied-call" | "agent.updated" | "api-key.created" | "api-key.expired-use" | "api-key.revoked" | "invitation.created" | "login.failed" | "login.limited" | "login.succeeded" | "logout" | "member.removed" | "member.updated" | "password.changed" | "password.reset" | "password.reset-mailed" | "session.revoked" | "token.reused" | "totp.disabled" | "totp.enabled" | "totp.recovery-code-used" | "totp.removed" | "user.deleted" | "user.updated" | "webhook.created" | "webhook.deleted" | "webhook.updated";
       /** Null: nobody who was signed in */
       actor_id: string | null;
       /** At that time */
@@ -7778,7 +7883,7 @@ export interface components {
       title: string;
       status: number;
       detail: string;
-      code: "invalid-request" | "invalid-json" | "body-too-large" | "unsupported-media-type" | "method-not-allowed" | "route-not-found" | "request-timeout" | "rate-limited" | "idempotency-key-reused" | "unauthenticated" | "invalid-credentials" | "token-expired" | "token-reused" | "wrong-password" | "account-disabled" | "totp-required" | "invalid-totp" | "wrong-totp" | "totp-enabled" | "totp-not-enrolled" | "invalid-reset-token" | "invalid-invitation" | "insufficient-scope" | "forbidden" | "registration-closed" | "not-found" | "name-taken" | "email-taken" | "port-taken" | "agent-exists" | "user-in-use" | "last-admin" | "own-account" | "too-many-keys" | "too-many-webhooks" | "agent-in-use" | "no-agent" | "queue-full" | "server-deleting" | "operation-finished" | "not-cancellable" | "needs-operator" | "not-resting" | "superseded" | "cancelled" | "lost-workflow" | "compensation-failed" | "stale-write" | "not-installed" | "eula-not-accepted" | "server-running" | "server-not-running" | "console-busy" | "java-missing" | "port-in-use" | "lease-frozen" | "no-lease" | "start-failed" | "start-timeout" | "stop-failed" | "install-failed" | "outcome-unknown" | "artifact-unknown" | "checksum-mismatch" | "upstream-refused" | "upstream-failed" | "upstream-not-a-jar" | "artifact-too-large" | "private-address" | "disk-full" | "agent-unreachable" | "agent-timeout" | "agent-refused" | "agent-tls" | "agent-unsupported" | "agent-failed" | "invalid-path" | "file-not-found" | "file-exists" | "folder-too-large" | "precondition-failed" | "range-not-satisfiable" | "too-many-transfers" | "database-unavailable" | "mail-failed" | "webhook-failed" | "temporal-unavailable" | "shutting-down" | "internal";
+      code: "invalid-request" | "invalid-json" | "body-too-large" | "unsupported-media-type" | "method-not-allowed" | "route-not-found" | "request-timeout" | "rate-limited" | "idempotency-key-reused" | "unauthenticated" | "invalid-credentials" | "token-expired" | "token-reused" | "wrong-password" | "account-disabled" | "totp-required" | "invalid-totp" | "wrong-totp" | "totp-enabled" | "totp-not-enrolled" | "invalid-reset-token" | "invalid-invitation" | "insufficient-scope" | "forbidden" | "registration-closed" | "not-found" | "name-taken" | "email-taken" | "port-taken" | "agent-exists" | "user-in-use" | "last-admin" | "own-account" | "too-many-keys" | "too-many-webhooks" | "agent-in-use" | "no-agent" | "queue-full" | "server-deleting" | "operation-finished" | "not-cancellable" | "needs-operator" | "not-resting" | "superseded" | "cancelled" | "lost-workflow" | "compensation-failed" | "stale-write" | "not-installed" | "eula-not-accepted" | "server-running" | "server-not-running" | "console-busy" | "java-missing" | "port-in-use" | "lease-frozen" | "no-lease" | "start-failed" | "start-timeout" | "stop-failed" | "install-failed" | "outcome-unknown" | "artifact-unknown" | "checksum-mismatch" | "upstream-refused" | "upstream-failed" | "upstream-not-a-jar" | "java-unusable" | "artifact-too-large" | "private-address" | "disk-full" | "agent-unreachable" | "agent-timeout" | "agent-refused" | "agent-tls" | "agent-unsupported" | "agent-failed" | "invalid-path" | "file-not-found" | "file-exists" | "folder-too-large" | "precondition-failed" | "range-not-satisfiable" | "too-many-transfers" | "database-unavailable" | "mail-failed" | "webhook-failed" | "temporal-unavailable" | "shutting-down" | "internal";
       instance: string;
       request_id: string;
       errors?: ({

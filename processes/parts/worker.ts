@@ -28,6 +28,7 @@ import { ensureAgentLinks } from '#src/operations/agentLinks.js';
 import { ensureSearchAttributes, ensureStandingWork } from '#src/operations/bootstrapTemporal.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
+import { createFindJava } from '#src/provisioning/adoptium.js';
 import { createResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 import type { Core } from './core.js';
 import { sourcesOf } from './sources.js';
@@ -149,6 +150,7 @@ async function createWorkers(
     gateway,
     openToken,
     resolveArtifact: createResolveArtifact({ urls, sources: new Map(Object.entries(sourcesOf(config))) }),
+    findJava: createFindJava({ baseUrl: config.upstreams.adoptium }),
     reachBudgetMs: config.agents.reachBudgetMs,
     stopping: core.shutdown.signal,
   });
@@ -207,7 +209,10 @@ async function createWorkers(
       ...shared,
       taskQueue: TASK_QUEUES.transfer,
       maxConcurrentActivityTaskExecutions: 20,
-      activities: { provisionOnAgent: agentWork.provisionOnAgent },
+      activities: {
+        provisionOnAgent: agentWork.provisionOnAgent,
+        installJavaOnAgent: agentWork.installJavaOnAgent,
+      },
     }),
     Worker.create({
       ...shared,

@@ -562,6 +562,8 @@ export interface HelloResponse {
   memoryTotalBytes: number;
   diskTotalBytes: number;
   maxServers: number;
+  /** Of its processor, as Node names it: `x64`, `arm64`, … */
+  arch: string;
 }
 
 export interface JavaRuntime {
@@ -628,7 +630,10 @@ export interface WorkKey {
 }
 
 export interface WorkRequest {
-  key: WorkKey | undefined;
+  key:
+    | WorkKey
+    | undefined;
+  /** Empty for `install_java`, which is the agent's own: no epoch and no order, one after the other. */
   serverId: string;
   epoch: number;
   /** Order of the operation among those of its server. */
@@ -641,6 +646,7 @@ export interface WorkRequest {
     | { $case: "stop"; stop: StopWork }
     | { $case: "kill"; kill: KillWork }
     | { $case: "delete"; delete: DeleteWork }
+    | { $case: "installJava"; installJava: InstallJavaWork }
     | undefined;
 }
 
@@ -727,6 +733,11 @@ export interface KillWork {
 
 /** Stops what runs, then removes the server's folder and records. */
 export interface DeleteWork {
+}
+
+/** Puts a Java runtime into the agent's own folder; succeeds at once when one that fits is there. */
+export interface InstallJavaWork {
+  java: JavaPackage | undefined;
 }
 
 export interface WorkStatus {
@@ -4396,6 +4407,7 @@ function createBaseHelloResponse(): HelloResponse {
     memoryTotalBytes: 0,
     diskTotalBytes: 0,
     maxServers: 0,
+    arch: "",
   };
 }
 
@@ -4433,6 +4445,9 @@ export const HelloResponse: MessageFns<HelloResponse> = {
     }
     if (message.maxServers !== 0) {
       writer.uint32(88).int32(message.maxServers);
+    }
+    if (message.arch !== "") {
+      writer.uint32(98).string(message.arch);
     }
     return writer;
   },
@@ -4536,6 +4551,14 @@ export const HelloResponse: MessageFns<HelloResponse> = {
             }
 
             message.maxServers = reader.int32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.arch = reader.string();
             continue;
           }
         }
@@ -5076,6 +5099,9 @@ export const WorkRequest: MessageFns<WorkRequest> = {
       case "delete":
         DeleteWork.encode(message.work.delete, writer.uint32(114).fork()).join();
         break;
+      case "installJava":
+        InstallJavaWork.encode(message.work.installJava, writer.uint32(122).fork()).join();
+        break;
     }
     return writer;
   },
@@ -5171,6 +5197,14 @@ export const WorkRequest: MessageFns<WorkRequest> = {
             }
 
             message.work = { $case: "delete", delete: DeleteWork.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.work = { $case: "installJava", installJava: InstallJavaWork.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -5827,6 +5861,52 @@ export const DeleteWork: MessageFns<DeleteWork> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseInstallJavaWork(): InstallJavaWork {
+  return { java: undefined };
+}
+
+export const InstallJavaWork: MessageFns<InstallJavaWork> = {
+  encode(message: InstallJavaWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.java !== undefined) {
+      JavaPackage.encode(message.java, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): InstallJavaWork {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInstallJavaWork();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.java = JavaPackage.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;

@@ -33,7 +33,7 @@ export interface OperationActivities {
   }): Promise<void>;
 }
 
-export const AGENT_WORK = ['provision', 'start', 'stop', 'kill', 'delete'] as const;
+export const AGENT_WORK = ['provision', 'start', 'stop', 'kill', 'delete', 'installJava'] as const;
 export type AgentWork = (typeof AGENT_WORK)[number];
 
 export interface AgentWorkInput {

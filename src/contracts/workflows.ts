@@ -26,7 +26,7 @@ export const WORKFLOW_TYPES = {
   'plugin.enable': null,
   'plugin.disable': null,
   'agent.drain': null,
-  'agent.install_java': null,
+  'agent.install_java': 'installJava',
 } as const satisfies Record<OperationKind, string | null>;
 
 /** Query for operators: where an operation stands. The product itself reads Postgres. */

@@ -63,12 +63,26 @@ export async function acceptOperation(db: Database, incoming: NewOperation): Pro
   });
 }
 
-async function insertOperation(db: Database, transaction: Transaction, id: string, incoming: NewOperation) {
+/** What both kinds of operations, a server's and an agent's, are inserted with. */
+export type OperationRecord = Omit<NewOperation, 'serverId' | 'force' | 'desiredState' | 'reason'> & {
+  serverId: string | null;
+  /** Of a server's operation it is known once its row is locked. */
+  agentId?: string;
+};
+
+/** Answers false when the key is known. */
+export async function insertOperation(
+  db: Database,
+  transaction: Transaction,
+  id: string,
+  incoming: OperationRecord,
+): Promise<boolean> {
   const inserted = await row<{ id: string }>(
     db,
     `INSERT INTO operations
-       (id, kind, server_id, requested_by, trigger, params, idempotency_key, request_hash, request_id, workflow_id)
-     VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10)
+       (id, kind, server_id, requested_by, trigger, params, idempotency_key, request_hash, request_id, workflow_id,
+        agent_id)
+     VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11)
      ON CONFLICT DO NOTHING RETURNING id`,
     {
       bind: [
@@ -82,6 +96,7 @@ async function insertOperation(db: Database, transaction: Transaction, id: strin
         incoming.requestHash,
         incoming.requestId,
         operationWorkflowId(id),
+        incoming.agentId ?? null,
       ],
       transaction,
     },
@@ -89,7 +104,12 @@ async function insertOperation(db: Database, transaction: Transaction, id: strin
   return inserted !== undefined;
 }
 
-async function replay(db: Database, transaction: Transaction, incoming: NewOperation): Promise<Acceptance> {
+/** The operation that has the key already. */
+export async function replay(
+  db: Database,
+  transaction: Transaction,
+  incoming: OperationRecord,
+): Promise<Acceptance> {
   const known = await row<OperationRow>(
     db,
     'SELECT * FROM operations WHERE requested_by IS NOT DISTINCT FROM $1 AND idempotency_key = $2',

@@ -6,7 +6,8 @@ import type { AgentRow, OperationRow, ServerRow } from './types.js';
 /** What an activity needs to know to do an operation's work on an agent. */
 export interface WorkSubject {
   operation: OperationRow;
-  server: ServerRow;
+  /** Null for work of the agent itself. */
+  server: ServerRow | null;
   agent: AgentRow;
 }
 
@@ -15,12 +16,15 @@ export async function loadWork(db: Database, operationId: string): Promise<WorkS
   const operation = await row<OperationRow>(db, 'SELECT * FROM operations WHERE id = $1', {
     bind: [operationId],
   });
-  const server =
-    operation &&
-    (await row<ServerRow>(db, 'SELECT * FROM servers WHERE id = $1', { bind: [operation.server_id] }));
-  const agent =
-    server && (await row<AgentRow>(db, 'SELECT * FROM agents WHERE id = $1', { bind: [server.agent_id] }));
-  if (!operation || !server || !agent)
+  if (!operation) throw new AppError('not-found', { detail: 'The operation is gone' });
+  const server = await row<ServerRow>(db, 'SELECT * FROM servers WHERE id = $1', {
+    bind: [operation.server_id],
+  });
+  if (operation.server_id !== null && !server)
     throw new AppError('not-found', { detail: 'The operation’s server is gone' });
-  return { operation, server, agent };
+  const agent = await row<AgentRow>(db, 'SELECT * FROM agents WHERE id = $1', {
+    bind: [server?.agent_id ?? operation.agent_id],
+  });
+  if (!agent) throw new AppError('not-found', { detail: 'The operation’s agent is gone' });
+  return { operation, server: server ?? null, agent };
 }

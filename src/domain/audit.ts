@@ -5,6 +5,7 @@ export const AUDIT_ACTIONS = [
   'account.updated',
   'agent.created',
   'agent.deleted',
+  'agent.java-requested',
   'agent.maintenance',
   'agent.proxied-call',
   'agent.updated',

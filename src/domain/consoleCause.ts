@@ -35,7 +35,8 @@ const WRONG_JAVA = {
   code: 'wrong-java',
   severity: 'warning',
   title: 'needs another Java',
-  suggestion: 'Choose the Java that its Minecraft version needs.',
+  suggestion:
+    'Set java_version to what its Minecraft version needs; POST /agents/:id/java installs it where it is missing.',
 } as const;
 const MISSING_DEPENDENCY = {
   code: 'missing-dependency',
@@ -193,7 +194,8 @@ function anyOf(rules: readonly Rule[]): RegExp {
 /** Class files count from Java's own version plus 44. */
 function javaOf(classFile: string | undefined): string | undefined {
   if (classFile === undefined) return undefined;
-  return `It needs Java ${Number(classFile) - 44} or newer: choose that for it.`;
+  const major = Number(classFile) - 44;
+  return `It needs Java ${major}: set java_version to ${major}; POST /agents/:id/java installs it where it is missing.`;
 }
 
 /** Names come from a plugin's own file. */

@@ -121,6 +121,7 @@ export const ERRORS = {
   'upstream-refused': facts(502, 'The upstream refused the download', 'FAILED_PRECONDITION'),
   'upstream-failed': facts(502, 'The upstream failed', 'UNAVAILABLE', true),
   'upstream-not-a-jar': facts(502, 'The upstream did not send a jar', 'DATA_LOSS'),
+  'java-unusable': facts(502, 'The Java that was downloaded cannot be used', 'DATA_LOSS'),
   'artifact-too-large': facts(502, 'The download is larger than allowed', 'RESOURCE_EXHAUSTED'),
   'private-address': facts(400, 'URLs into private networks are not allowed', 'INVALID_ARGUMENT'),
   'disk-full': facts(507, 'The disk of the agent is full', 'RESOURCE_EXHAUSTED'),

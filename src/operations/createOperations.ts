@@ -4,11 +4,13 @@ import type { Logger } from 'pino';
 import type { Bus } from '#src/bus/bus.js';
 import type { OperationView } from '#src/contracts/operation.js';
 import { RESOLVE_SIGNAL, WORKFLOW_TYPES } from '#src/contracts/workflows.js';
+import { acceptAgentOperation } from '#src/db/acceptAgentOperation.js';
 import { acceptOperation } from '#src/db/acceptOperation.js';
 import type { Database } from '#src/db/connect.js';
 import { cancelOperation } from '#src/db/endOperation.js';
 import { findOperation } from '#src/db/operationQueries.js';
 import { AppError } from '#src/domain/errors.js';
+import type { OperationKind } from '#src/domain/operation.js';
 import { desiredStateAfter } from '#src/domain/operationPolicy.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { OperationRequest, Operations } from './operations.js';
@@ -57,6 +59,19 @@ export function createOperations(deps: OperationsDeps): Operations {
       return { operation, replayed };
     },
 
+    async requestForAgent({ agentId, requestId, idempotencyKey, params = {}, ...request }) {
+      const { operation, replayed, outbox } = await acceptAgentOperation(db, {
+        ...request,
+        agentId,
+        params,
+        idempotencyKey: idempotencyKey ?? null,
+        requestHash: digest(request.kind, { agent: agentId, params }),
+        requestId: requestId ?? null,
+      });
+      if (!replayed) announce(operation, outbox);
+      return { operation, replayed };
+    },
+
     async cancel(operationId, by) {
       const { operation, outbox } = await cancelOperation(db, operationId);
       deps.logger.info(
@@ -94,7 +109,11 @@ function hashRequest(request: OperationRequest): string {
     params: request.params ?? {},
     force: request.force ?? false,
   };
+  return digest(request.kind, same);
+}
+
+function digest(kind: OperationKind, same: unknown): string {
   return createHash('sha256')
-    .update(JSON.stringify([request.kind, same]))
+    .update(JSON.stringify([kind, same]))
     .digest('hex');
 }

@@ -27,6 +27,12 @@ export interface OperationRequest {
   prepare?: (transaction: Transaction) => Promise<void>;
 }
 
+/** Of an agent itself. */
+export type AgentOperationRequest = Pick<
+  OperationRequest,
+  'kind' | 'requestedBy' | 'trigger' | 'params' | 'idempotencyKey' | 'requestId' | 'prepare'
+> & { agentId: string };
+
 /** The API's only door to Temporal. */
 export interface Operations {
   /**
@@ -35,6 +41,8 @@ export interface Operations {
    * `needs-operator`, `idempotency-key-reused`, or what `prepare` threw.
    */
   request(request: OperationRequest): Promise<{ operation: OperationView; replayed: boolean }>;
+  /** As `request`, for what concerns no server. Rejects with `not-found`, `idempotency-key-reused`. */
+  requestForAgent(request: AgentOperationRequest): Promise<{ operation: OperationView; replayed: boolean }>;
   /**
    * Ends an operation that has not begun, or tells its workflow to. Asking again changes nothing.
    * Rejects with `not-found`, `operation-finished`.

@@ -43,9 +43,15 @@ export class Ledger {
 
   constructor(private readonly deps: LedgerDeps) {}
 
+  /** What was accepted last. */
+  get newest(): WorkRequest | undefined {
+    return [...this.#entries.values()].at(-1)?.request;
+  }
+
   submit(request: WorkRequest): WorkStatus {
     const { key, work, serverId } = request;
-    if (!key?.opId || !key.step || work === undefined || !serverId) throw new Fault('invalid-request');
+    if (!key?.opId || !key.step || work === undefined || !(serverId || work.$case === 'installJava'))
+      throw new Fault('invalid-request');
     const known = this.#entries.get(nameOf(key));
     if (known) return known.status;
 
@@ -89,7 +95,7 @@ export class Ledger {
   cancel(key: WorkKey): WorkStatus {
     const entry = this.#find(key);
     const waits = entry.status.state === WorkState.ACCEPTED;
-    const canEnd = waits || entry.kind === 'start' || entry.kind === 'provision';
+    const canEnd = waits || ['start', 'provision', 'installJava'].includes(entry.kind);
     if (!canEnd || isTerminal(entry.status)) return entry.status;
     if (entry.kind === 'start' && !waits) this.deps.servers.exit(entry.request.serverId, 143);
     this.#end(entry, WorkState.CANCELLED, 'cancelled');
@@ -150,6 +156,9 @@ export class Ledger {
           this.processEnded(serverId);
           finish();
         });
+      case 'installJava':
+        this.#tell(entry, 'java');
+        return this.#later(entry, afterMs, finish);
       case 'delete':
         return this.#later(entry, afterMs, () => {
           if (servers.isAlive(serverId)) servers.exit(serverId);
@@ -222,7 +231,7 @@ export class Ledger {
       progress: undefined,
       errorCode: code ?? '',
       errorDetail: code === undefined ? '' : ERRORS[code].title,
-      server: this.deps.servers.snapshot(serverId),
+      server: serverId === '' ? undefined : this.deps.servers.snapshot(serverId),
     });
     entry.watchers.clear();
     this.#leaveLine(entry);
@@ -266,6 +275,7 @@ export class Ledger {
   }
 
   #raiseFence({ serverId, epoch, opSeq }: WorkRequest): void {
+    if (serverId === '') return; // the agent's own work
     this.#fences.set(serverId, { epoch, opSeq });
     Object.assign(this.deps.servers.of(serverId), { epoch, opSeq });
   }

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '#src/domain/errors.js';
 
-export type WorkKind = 'provision' | 'start' | 'stop' | 'kill' | 'delete';
+export type WorkKind = 'provision' | 'start' | 'stop' | 'kill' | 'delete' | 'installJava';
 
 export const FAKE_METHODS = [
   'hello',

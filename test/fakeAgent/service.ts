@@ -78,6 +78,7 @@ export class FakeService {
       uptimeSeconds: Math.floor(process.uptime()),
       activeServers: this.#aliveServers(),
       maxServers: 1_000,
+      arch: 'x64',
     })),
     getSystemMetrics: this.#unary('getSystemMetrics', () => ({
       timestamp: Date.now(),
@@ -129,6 +130,7 @@ export class FakeService {
       memoryTotalBytes: 16e9,
       diskTotalBytes: 100e9,
       maxServers: 1_000,
+      arch: 'x64',
     };
   }
 

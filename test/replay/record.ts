@@ -20,17 +20,30 @@ import { neverReady, onStart, onStop, onWork, refuse, startFakeAgent, type FakeA
 import { startHookServer } from '../harness/hookServer.js';
 import { startTestStack, type TestStack } from '../harness/stack.js';
 import { waitFor } from '../harness/waitFor.js';
+import { serveAdoptium } from '../upstreams/adoptium.js';
 import packageJson from '../../package.json' with { type: 'json' };
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = fileURLToPath(new URL(`histories/${packageJson.version}/`, import.meta.url));
 
 const agent = await startFakeAgent();
+const adoptium = await serveAdoptium([
+  {
+    major: 21,
+    imageType: 'jre',
+    architecture: 'x64',
+    os: 'linux',
+    link: 'http://127.0.0.1/java.tar.gz',
+    size: 1,
+    checksum: 'a'.repeat(64),
+  },
+]);
 const dataDir = await mkdtemp(join(tmpdir(), 'aymc-record-'));
 const stack = await startTestStack({
   RECONCILE_INTERVAL: '1h',
   HEALTH_INTERVAL: '1h',
   AYMC_DATA_DIR: dataDir,
+  ADOPTIUM_URL: adoptium.url,
 });
 try {
   await mkdir(folder, { recursive: true });
@@ -38,6 +51,7 @@ try {
 } finally {
   await stack.stop();
   await agent.stop();
+  await adoptium.close();
   await rm(dataDir, { recursive: true, force: true });
 }
 // The embedded servers of the harness end with this process.
@@ -75,6 +89,15 @@ async function recordAll(
   await keep('stopServer-succeeded', await run('server.stop', plain));
   await keep('provisionServer-succeeded', await run('server.provision', plain));
   await keep('killServer-succeeded', await run('server.kill', plain));
+  const java = await operations.requestForAgent({
+    kind: 'agent.install_java',
+    agentId,
+    requestedBy: user,
+    trigger: 'user',
+    params: { version: 21 },
+  });
+  await ended(java.operation.id);
+  await keep('installJava-succeeded', java.operation.id);
   const deletion = await run('server.delete', plain);
   await temporal.workflow.getHandle(`op:${deletion}`).result();
   await keep('deleteServer-emptied', deletion);

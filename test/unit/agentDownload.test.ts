@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { AgentError } from '../../agent/errors.js';
 import { ArtifactCache } from '../../agent/work/artifactCache.js';
-import { type Download, downloadJar } from '../../agent/work/download.js';
+import { type Download, downloadFile } from '../../agent/work/download.js';
 import { tinyJar } from '#test/harness/fakeJava.js';
 import { type JarServer, serveJar } from '#test/harness/jarServer.js';
 import { waitFor } from '#test/harness/waitFor.js';
@@ -38,7 +38,7 @@ describe('agent download', function () {
   const part = (): string => join(folder, 'x.part');
 
   function download(overrides: Partial<Download> = {}): Promise<void> {
-    return downloadJar({
+    return downloadFile({
       url: upstream.url,
       checksum: { algorithm: 'sha256', hex: SHA256 },
       sizeBytes: JAR.length,

@@ -193,7 +193,7 @@ describe('what a console says is wrong', () => {
     const [java] = causesIn(
       'java.lang.UnsupportedClassVersionError: Main has been compiled by a more recent version of the Java Runtime (class file version 65.0)',
     );
-    expect(java?.suggestion).to.include('Java 21');
+    expect(java?.suggestion).to.include('needs Java 21: set java_version to 21; POST /agents/:id/java');
   });
 
   it('comes with no more than ten lines of 500 characters', () => {

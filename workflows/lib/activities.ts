@@ -43,6 +43,12 @@ const LIMITS: Record<AgentWork, ActivityOptions> = {
   stop: { startToCloseTimeout: '90s', scheduleToCloseTimeout: '5m', heartbeatTimeout: '5s' },
   kill: { startToCloseTimeout: '15s', scheduleToCloseTimeout: '1m', heartbeatTimeout: '5s' },
   delete: { startToCloseTimeout: '5m', scheduleToCloseTimeout: '30m', heartbeatTimeout: '5s' },
+  installJava: {
+    taskQueue: TASK_QUEUES.transfer,
+    startToCloseTimeout: '1h',
+    scheduleToCloseTimeout: '3h',
+    heartbeatTimeout: '15s',
+  },
 };
 
 const proxies: { [W in AgentWork]: ReturnType<typeof proxyActivities<AgentActivities>>[`${W}OnAgent`] } = {
@@ -51,6 +57,7 @@ const proxies: { [W in AgentWork]: ReturnType<typeof proxyActivities<AgentActivi
   stop: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.stop }).stopOnAgent,
   kill: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.kill }).killOnAgent,
   delete: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.delete }).deleteOnAgent,
+  installJava: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.installJava }).installJavaOnAgent,
 };
 
 /** The activity of each kind of work, with the summary that operators read beside it. */

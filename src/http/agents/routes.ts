@@ -8,6 +8,8 @@ import { BASE } from '../context.js';
 import { idParams } from '../fields.js';
 import { admins, signedIn } from '../gates.js';
 import { METRICS_DESCRIPTION, metricsQuery, readRange } from '../metricsRange.js';
+import { accepted, OPERATION_HEADERS } from '../operations/presenter.js';
+import { operation } from '../operations/schema.js';
 import { LIST_HEADERS, pageHeaders, readPage, UNPAGED_SIZE } from '../paging.js';
 import { defineRoute, type Route } from '../route.js';
 import { AGENT_FAILURES, checkHealth, readMetrics } from './live.js';
@@ -156,6 +158,37 @@ const maintenance = defineRoute({
   },
 });
 
+const installJava = defineRoute({
+  operationId: 'installJava',
+  method: 'POST',
+  path: '/agents/:id/java',
+  tag,
+  summary: 'Install a Java runtime on an agent',
+  description:
+    'Temurin, by the Adoptium API, into the agent’s own folder; no root needed. At once when the agent has that version.',
+  auth: admins,
+  params: idParams,
+  body: schema.javaWish,
+  idempotent: true,
+  success: { status: 202, schema: operation, headers: OPERATION_HEADERS },
+  errors: ['not-found'],
+  async handler({ params, body, actor, ip, requestId, idempotencyKey }, { db, operations }) {
+    const entry = { action: 'agent.java-requested', actor, ip, requestId, data: body } as const;
+    const { operation: requested } = await operations.requestForAgent({
+      kind: 'agent.install_java',
+      agentId: params.id,
+      requestedBy: actor.id,
+      trigger: 'user',
+      params: body,
+      requestId,
+      ...(idempotencyKey !== undefined && { idempotencyKey }),
+      prepare: transaction =>
+        appendAudit(db, { ...entry, target: { type: 'agent', id: params.id } }, { transaction }),
+    });
+    return accepted(requested);
+  },
+});
+
 /** A change of an agent and its record, or neither. */
 function audited<T extends { id: string }>(
   db: Database,
@@ -226,6 +259,7 @@ export const agentRoutes: Route[] = [
   put,
   remove,
   maintenance,
+  installJava,
   health,
   metrics,
   history,

@@ -21,6 +21,10 @@ const labels = () =>
     .max(64)
     .description('Free to use; keys and values are text');
 
+export const javaWish = Joi.object<{ version: number }, true>({
+  version: integer().min(8).max(99).required().description('Its major version').example(21),
+});
+
 export interface AgentInput {
   hostname?: string;
   host?: string;
