@@ -67,6 +67,7 @@ async function provisionWork(server: ServerRow, resolveArtifact: ResolveArtifact
     settings: settingsOf(server),
     minecraftVersion: server.version,
     java: undefined,
+    serverType: server.server_type,
   };
 }
 
