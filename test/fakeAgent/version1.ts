@@ -24,7 +24,7 @@ const CWD = '/opt/aymc';
 const MESSAGE_BYTES_MAX = 10 * 1024 * 1024;
 const CALLS_KEPT = 1_000;
 const LINES_KEPT = 1_000;
-const JAR_BYTES = 4_321;
+export const FAKE_JAR_BYTES = 4_320;
 
 export interface FakeVersion1Options {
   id?: string;
@@ -406,7 +406,7 @@ class Version1Agent implements FakeVersion1Agent {
       const { serverType, destination } = call.request;
       const progress = {
         downloaded: 0,
-        total: JAR_BYTES,
+        total: FAKE_JAR_BYTES,
         percent: 0,
         status: '',
         complete: false,
@@ -417,9 +417,15 @@ class Version1Agent implements FakeVersion1Agent {
         call.end();
         return;
       }
-      call.write({ ...progress, downloaded: JAR_BYTES / 2, percent: 50, status: 'downloading' });
-      this.files.put(destination, Buffer.alloc(JAR_BYTES));
-      call.write({ ...progress, downloaded: JAR_BYTES, percent: 100, status: 'completed', complete: true });
+      call.write({ ...progress, downloaded: FAKE_JAR_BYTES / 2, percent: 50, status: 'downloading' });
+      this.files.put(destination, Buffer.alloc(FAKE_JAR_BYTES));
+      call.write({
+        ...progress,
+        downloaded: FAKE_JAR_BYTES,
+        percent: 100,
+        status: 'completed',
+        complete: true,
+      });
       call.end();
     };
   }

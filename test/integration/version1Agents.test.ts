@@ -19,6 +19,7 @@ import { createGrpcGateway } from '#src/agents/grpcGateway.js';
 import { AgentDriver, DELETE, KILL, hear, keyOf, linesOf, stopWork } from '#test/contract/agentDriver.js';
 import { FAKE_START } from '#test/contract/fakeContractAgent.js';
 import {
+  FAKE_JAR_BYTES,
   startFakeVersion1Agent,
   type FakeVersion1Agent,
   type FakeVersion1Options,
@@ -27,7 +28,7 @@ import { jarArtifact, provisionWork } from '#test/harness/provisionWork.js';
 import { rejectionCode } from '#test/harness/rejection.js';
 import { waitFor } from '#test/harness/waitFor.js';
 
-const STOP_MS = 400;
+const STOP_MS = 200;
 const SETTINGS = { port: 25570, maxPlayers: 7, eulaAccepted: true };
 const SOME_LINES = 40;
 const rpc = AgentServiceService;
@@ -258,7 +259,7 @@ describe('agents of version 1', function () {
         '# mine\nmotd=hi\nserver-port=25570\nmax-players=7\n',
       );
       expect((await state()).provisioned).to.equal(true);
-      const sized = provisionOf('paper', { sizeBytes: 4_321 });
+      const sized = provisionOf('paper', { sizeBytes: FAKE_JAR_BYTES });
       await driver.run(driver.request({ $case: 'provision', provision: sized }));
       expect(countOf('downloadServer')).to.equal(1);
     });

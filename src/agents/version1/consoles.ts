@@ -7,7 +7,7 @@ import { saysUnknown } from './looks.js';
 /** So long after a ping has been answered a stream that is refused would have been refused. */
 const REFUSED_WITHIN_MS = 150;
 /** A look at a server is good for so long, where its console is not followed. */
-const LOOK_KEPT_MS = 3_000;
+const LOOK_KEPT_MS = 2_000;
 const LOOKS_KEPT_MAX = 4096;
 
 type Listener = (line: string, entry: LogEntry) => void;

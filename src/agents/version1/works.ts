@@ -158,7 +158,9 @@ export class Works {
     try {
       const look = { ...options, deadlineMs: 5_000, signal: closing };
       const run = await this.deps.looks.find(agent, serverId, look);
-      return run ? await this.deps.states.of(agent, run, look) : undefined;
+      return await (run
+        ? this.deps.states.of(agent, run, look)
+        : this.deps.states.ofStopped(agent, serverId, look));
     } catch {
       // The step has failed for another reason, which is told; that it can't be looked at either adds nothing.
       return undefined;
