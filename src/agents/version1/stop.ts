@@ -11,7 +11,8 @@ const STOP_CALL_MS = 90_000;
 export async function stopServer(deps: StepDeps, step: Step, runId: string): Promise<ServerState> {
   const run = await findRun(deps, step);
   if (!run) return stateAfter(deps, step, undefined);
-  if (runId !== '' && runIdOf(run) !== runId) return deps.states.of(step.agent, run, step.options);
+  const before = await insist(step.options.signal, () => deps.states.of(step.agent, run, step.options));
+  if (runId !== '' && runIdOf(run) !== runId) return before;
   step.report({ phase: 'stopping', message: 'The agent answers nothing else until the server has ended' });
   const left = await sendStop(deps, step);
   if (left && (await isAlive(deps, step))) {
@@ -19,7 +20,8 @@ export async function stopServer(deps: StepDeps, step: Step, runId: string): Pro
       detail: 'The agent says that it has stopped the server, but it runs',
     });
   }
-  return stateAfter(deps, step, run);
+  // They are told to stop what has crashed so that they take it from their list; a crash it remains.
+  return before.state === ProcessState.CRASHED ? before : stateAfter(deps, step, run);
 }
 
 /** Their stop is all the force that they have. */
