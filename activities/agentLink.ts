@@ -102,7 +102,14 @@ async function startDue(deps: HungDeps): Promise<void> {
 }
 
 function signatureOf(agent: AgentRow): string {
-  return JSON.stringify([agent.ip_address, agent.port, agent.tls_mode, agent.tls_fingerprint, agent.token]);
+  return JSON.stringify([
+    agent.ip_address,
+    agent.port,
+    agent.tls_mode,
+    agent.tls_fingerprint,
+    agent.token,
+    agent.work_dir,
+  ]);
 }
 
 function openLink(deps: HungDeps, agent: AgentRow): Link {

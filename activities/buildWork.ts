@@ -96,6 +96,7 @@ async function provisionWork(
     settings: settingsOf(server),
     minecraftVersion: server.version,
     java: await findMissingJava(agent, javaWish(server, artifact.javaMajor)),
+    serverType: server.server_type,
   };
 }
 

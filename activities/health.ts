@@ -86,7 +86,7 @@ export function factsOf(hello: HelloResponse): AgentFacts {
   return {
     version: hello.version.slice(0, 20),
     os: hello.os,
-    cpu_cores: hello.cpuCores,
+    cpu_cores: hello.cpuCores || null,
     memory_total: hello.memoryTotalBytes,
     disk_total: hello.diskTotalBytes,
     boot_id: hello.bootId,

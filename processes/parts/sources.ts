@@ -1,12 +1,20 @@
 import type { Config } from '#src/config.js';
+import { createFindJava, type FindJava } from '#src/provisioning/adoptium.js';
 import { createSources, type Sources } from '#src/provisioning/sources.js';
+import { Upstream } from '#src/provisioning/upstream.js';
 
 /** Where the servers of each type come from, by the settings. */
-export function sourcesOf({ upstreams, http, mail, servers }: Config): Sources {
+export function sourcesOf(config: Config): Sources {
+  return createSources({ bases: config.upstreams, ...mannersOf(config) });
+}
+
+/** Where Java comes from, by the settings. */
+export function findJavaOf(config: Config): FindJava {
+  const { adoptium: base } = config.upstreams;
+  return createFindJava(new Upstream({ name: 'Adoptium', base, ...mannersOf(config) }));
+}
+
+function mannersOf({ upstreams, http, mail, servers }: Config) {
   const contact = upstreams.contact ?? http.publicUrl ?? mail.from;
-  return createSources({
-    bases: upstreams,
-    urls: { allowPrivate: servers.allowPrivateUrls },
-    userAgent: `AYMC (${contact})`,
-  });
+  return { urls: { allowPrivate: servers.allowPrivateUrls }, userAgent: `AYMC (${contact})` };
 }

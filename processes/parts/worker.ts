@@ -28,10 +28,9 @@ import { ensureAgentLinks } from '#src/operations/agentLinks.js';
 import { ensureSearchAttributes, ensureStandingWork } from '#src/operations/bootstrapTemporal.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
-import { createFindJava } from '#src/provisioning/adoptium.js';
 import { createResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 import type { Core } from './core.js';
-import { sourcesOf } from './sources.js';
+import { findJavaOf, sourcesOf } from './sources.js';
 import { connectWhenUp, sharedTemporal, type TemporalLink } from './temporalLink.js';
 
 const OUTBOX_POLL_MS = 1_000;
@@ -150,7 +149,7 @@ async function createWorkers(
     gateway,
     openToken,
     resolveArtifact: createResolveArtifact({ urls, sources: new Map(Object.entries(sourcesOf(config))) }),
-    findJava: createFindJava({ baseUrl: config.upstreams.adoptium }),
+    findJava: findJavaOf(config),
     reachBudgetMs: config.agents.reachBudgetMs,
     stopping: core.shutdown.signal,
   });

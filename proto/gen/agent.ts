@@ -662,7 +662,11 @@ export interface ProvisionWork {
    * The Java that the artefact runs on, installed into the agent's own folder when no runtime fits. Not set: whatever
    * is there.
    */
-  java: JavaPackage | undefined;
+  java:
+    | JavaPackage
+    | undefined;
+  /** `paper`, `vanilla`, … */
+  serverType: string;
 }
 
 /** A Java runtime as an archive (tar.gz) with one folder in it. */
@@ -5221,7 +5225,7 @@ export const WorkRequest: MessageFns<WorkRequest> = {
 };
 
 function createBaseProvisionWork(): ProvisionWork {
-  return { artifact: undefined, settings: undefined, minecraftVersion: "", java: undefined };
+  return { artifact: undefined, settings: undefined, minecraftVersion: "", java: undefined, serverType: "" };
 }
 
 export const ProvisionWork: MessageFns<ProvisionWork> = {
@@ -5237,6 +5241,9 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
     }
     if (message.java !== undefined) {
       JavaPackage.encode(message.java, writer.uint32(34).fork()).join();
+    }
+    if (message.serverType !== "") {
+      writer.uint32(122).string(message.serverType);
     }
     return writer;
   },
@@ -5284,6 +5291,14 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
             }
 
             message.java = JavaPackage.decode(reader, reader.uint32());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.serverType = reader.string();
             continue;
           }
         }

@@ -10,6 +10,7 @@ export interface AgentAddressRow {
   tls_fingerprint: string | null;
   /** Sealed; null when the agent asks for none. */
   token: string | null;
+  work_dir?: string | null;
 }
 
 /** Pure but for `openToken`, which unseals the column and throws when the row was sealed with another key. */
@@ -22,6 +23,7 @@ export function agentAddress(row: AgentAddressRow, openToken: (sealed: string) =
     tls_mode: row.tls_mode,
     tls_fingerprint: row.tls_fingerprint === null ? null : normalFingerprint(row.tls_fingerprint),
     token: row.token === null ? null : openToken(row.token),
+    work_dir: row.work_dir ?? null,
   };
 }
 

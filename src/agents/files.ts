@@ -1,11 +1,8 @@
-import type { HelloResponse } from '#proto/gen/agent.js';
-import { AppError } from '#src/domain/errors.js';
 import type { Calls } from './calls.js';
 import { filesOfVersion1 } from './filesOfVersion1.js';
 import { filesOfVersion2 } from './filesOfVersion2.js';
 import type { AgentAddress, AgentFiles, CallOptions } from './gateway.js';
-
-type Hello = (agent: AgentAddress, options: CallOptions) => Promise<HelloResponse>;
+import type { Versions } from './versions.js';
 
 /** So long an agent that was upgraded is spoken to as before. */
 const REMEMBERED_MS = 60_000;
@@ -14,7 +11,7 @@ const REMEMBERED_MAX = 4096;
 /** Speaks to each agent as it can, which it is asked once a minute. */
 export function createAgentFiles(
   calls: Calls,
-  hello: Hello,
+  versions: Versions,
 ): AgentFiles & { forget: (agentId: string) => void } {
   const modern = filesOfVersion2(calls);
   const old = filesOfVersion1(calls);
@@ -33,12 +30,7 @@ export function createAgentFiles(
   }
 
   async function can(agent: AgentAddress, options: CallOptions): Promise<boolean> {
-    try {
-      return (await hello(agent, options)).capabilities.includes('files');
-    } catch (error) {
-      if (error instanceof AppError && error.code === 'agent-unsupported') return false;
-      throw error;
-    }
+    return (await versions.hello(agent, options))?.capabilities.includes('files') ?? false;
   }
 
   return {

@@ -25,6 +25,8 @@ export interface AgentAddress {
   tls_fingerprint: string | null;
   /** Plain; null for an agent that asks for none. */
   token: string | null;
+  /** The folder of the host that holds those of the servers; only agents of version 1 need to be told. */
+  work_dir?: string | null;
 }
 
 export interface CallOptions {

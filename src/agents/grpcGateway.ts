@@ -4,7 +4,10 @@ import { AppError } from '#src/domain/errors.js';
 import { createCalls } from './calls.js';
 import { createChannelPool } from './channelPool.js';
 import { createAgentFiles } from './files.js';
-import type { AgentGateway, AgentAddress, CallOptions } from './gateway.js';
+import type { AgentGateway } from './gateway.js';
+import { createGatewayOfVersion1 } from './version1/gateway.js';
+import { inTurn, Turns } from './version1/turns.js';
+import { Versions } from './versions.js';
 
 export interface GrpcGatewayDeps {
   logger: Logger;
@@ -20,8 +23,8 @@ export interface GrpcGatewayDeps {
  * Agents over gRPC. Opens nothing until the first call. Release with `close()`, which ends calls in flight as
  * `shutting-down`.
  *
- * This speaks to agents that announce the capability `work`; to older ones the calls of version 2 reject with
- * `agent-unsupported`. Their ways belong into a sibling of this file, chosen here by what Hello answered.
+ * This speaks to agents of version 2. What those of version 1 don't know is done in their place by version1/gateway.ts,
+ * chosen by what Hello answered.
  */
 export function createGrpcGateway({
   logger,
@@ -30,15 +33,23 @@ export function createGrpcGateway({
   version = '',
 }: GrpcGatewayDeps): AgentGateway {
   const pool = createChannelPool({ logger, maxChannels });
-  const calls = createCalls({ pool, defaultDeadlineMs });
+  const rawCalls = createCalls({ pool, defaultDeadlineMs });
+  const turns = new Turns();
+  // Only agents of version 1 ever keep anybody waiting.
+  const calls = inTurn(rawCalls, turns, defaultDeadlineMs);
   const rpc = AgentServiceService;
-  const hello = (agent: AgentAddress, options: CallOptions = {}) =>
-    calls.unary({ agent, method: rpc.hello, request: { controlPlaneVersion: version }, options });
-  const { forget: forgetFiles, ...files } = createAgentFiles(calls, hello);
+  const versions = new Versions((agent, options) =>
+    calls.unary({ agent, method: rpc.hello, request: { controlPlaneVersion: version }, options }),
+  );
+  const version1 = createGatewayOfVersion1({ calls: rawCalls, turns, defaultDeadlineMs });
+  const { forget: forgetFiles, ...files } = createAgentFiles(calls, versions);
 
   return {
-    hello,
+    hello: async (agent, options = {}) =>
+      (await versions.hello(agent, options)) ?? version1.hello(agent, options),
     async ping(agent, options = {}) {
+      // It can't answer while it stops a server for us; the keepalive of that call watches over it.
+      if (turns.isBlocked(agent.id)) return { latencyMs: 0 };
       const startedAt = performance.now();
       await calls.unary({ agent, method: rpc.ping, request: {}, options });
       return { latencyMs: performance.now() - startedAt };
@@ -48,32 +59,53 @@ export function createGrpcGateway({
     metrics: (agent, options = {}) =>
       calls.unary({ agent, method: rpc.getSystemMetrics, request: {}, options }),
     inspectServers: (agent, options = {}) =>
-      calls.unary({ agent, method: rpc.inspectServers, request: {}, options }),
+      versions.either(agent, options, {
+        modern: () => calls.unary({ agent, method: rpc.inspectServers, request: {}, options }),
+        old: () => version1.inspectServers(agent, options),
+      }),
 
     submitWork: (agent, request, options = {}) =>
-      calls.unary({
-        agent,
-        method: rpc.submitWork,
-        request,
-        options,
-        metadata: { ...keyMetadata(request.key), epoch: String(request.epoch) },
+      versions.either(agent, options, {
+        modern: () =>
+          calls.unary({
+            agent,
+            method: rpc.submitWork,
+            request,
+            options,
+            metadata: { ...keyMetadata(request.key), epoch: String(request.epoch) },
+          }),
+        old: () => version1.submitWork(agent, request, options),
       }),
     watchWork: (agent, key, options = {}) =>
-      calls.stream({ agent, method: rpc.watchWork, request: key, options, metadata: keyMetadata(key) }),
+      versions.eitherStream(agent, options, {
+        modern: () =>
+          calls.stream({ agent, method: rpc.watchWork, request: key, options, metadata: keyMetadata(key) }),
+        old: () => version1.watchWork(agent, key, options),
+      }),
     cancelWork: (agent, key, options = {}) =>
-      calls.unary({ agent, method: rpc.cancelWork, request: key, options, metadata: keyMetadata(key) }),
+      versions.either(agent, options, {
+        modern: () =>
+          calls.unary({ agent, method: rpc.cancelWork, request: key, options, metadata: keyMetadata(key) }),
+        old: () => version1.cancelWork(agent, key, options),
+      }),
 
     async sendCommand(agent, { serverId, command, key }, options = {}) {
       const request = { serverId, command };
       const metadata = keyMetadata(key);
       const answer = await calls.unary({ agent, method: rpc.sendCommand, request, options, metadata });
       // Version 1 answers OK to what it refuses.
-      if (!answer.success) throw new AppError('agent-refused', { detail: answer.message });
+      if (!answer.success) {
+        const isDown = /not (found|running|exist)|closed|broken pipe|finished/i.test(answer.message);
+        throw new AppError(isDown ? 'server-not-running' : 'agent-refused', { detail: answer.message });
+      }
       return { output: answer.output === '' ? null : answer.output };
     },
 
     streamEvents: (agent, request, options = {}) =>
-      calls.stream({ agent, method: rpc.streamEvents, request, options, endless: true }),
+      versions.eitherStream(agent, options, {
+        modern: () => calls.stream({ agent, method: rpc.streamEvents, request, options, endless: true }),
+        old: () => version1.streamEvents(agent, request, options),
+      }),
 
     files,
 
@@ -81,10 +113,12 @@ export function createGrpcGateway({
 
     forget(agentId) {
       pool.forget(agentId);
+      versions.forget(agentId);
       forgetFiles(agentId);
     },
     close() {
-      calls.abortAll();
+      version1.close();
+      rawCalls.abortAll();
       pool.close();
       return Promise.resolve();
     },

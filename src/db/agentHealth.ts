@@ -6,7 +6,8 @@ import type { AgentStatus } from './types.js';
 export interface AgentFacts {
   version: string;
   os: string;
-  cpu_cores: number;
+  /** Null: it does not say. */
+  cpu_cores: number | null;
   memory_total: number;
   disk_total: number;
   boot_id: string;

@@ -14,6 +14,35 @@ import { AgentDriver, DELETE, isTerminal, KILL, keyOf, stopWork, type ContractAg
  * What every agent must obey, seen through the gateway. `makeAgent` is called once; each test has a server of its own.
  */
 export function describeAgentContract(name: string, makeAgent: () => Promise<ContractAgent>): void {
+  describeAgent(name, makeAgent, driver => {
+    describeIdentity(driver);
+    describeSubmit(driver);
+    describeWatch(driver);
+    describeOrder(driver);
+    describePreemption(driver);
+    describePower(driver);
+    describeProcess(driver);
+    describeCommands(driver);
+    describeAgentEvents(driver);
+    describe('files', () => describeAgentFiles(driver));
+  });
+}
+
+/** The part of it that the gateway keeps in place of agents of version 1. */
+export function describeVersion1Contract(name: string, makeAgent: () => Promise<ContractAgent>): void {
+  describeAgent(name, makeAgent, driver => {
+    describeSubmit(driver);
+    describeWatch(driver);
+    describePreemption(driver);
+    describePower(driver);
+  });
+}
+
+function describeAgent(
+  name: string,
+  makeAgent: () => Promise<ContractAgent>,
+  describeParts: (driver: () => AgentDriver) => void,
+): void {
   describe(`agent contract: ${name}`, function () {
     this.timeout(90_000);
 
@@ -37,14 +66,7 @@ export function describeAgentContract(name: string, makeAgent: () => Promise<Con
 
     afterEach(() => driver.cleanUp());
 
-    describeIdentity(() => driver);
-    describeSubmit(() => driver);
-    describeWatch(() => driver);
-    describeOrder(() => driver);
-    describeProcess(() => driver);
-    describeCommands(() => driver);
-    describeAgentEvents(() => driver);
-    describe('files', () => describeAgentFiles(() => driver));
+    describeParts(() => driver);
   });
 }
 
@@ -211,7 +233,9 @@ function describeOrder(driver: () => AgentDriver): void {
     expect(after?.state).to.equal(ProcessState.RUNNING);
     expect(after?.pid).to.equal(server.pid);
   });
+}
 
+function describePreemption(driver: () => AgentDriver): void {
   it('lets a kill through at once while a start hangs', async () => {
     await driver().provision();
     const start = driver().startRequest('never');
@@ -240,7 +264,7 @@ function describeOrder(driver: () => AgentDriver): void {
   });
 }
 
-function describeProcess(driver: () => AgentDriver): void {
+function describePower(driver: () => AgentDriver): void {
   it('answers a start of a running and a stop of a stopped server as done, and does nothing', async () => {
     const server = await driver().boot();
     const start = await driver().run(driver().startRequest());
@@ -270,7 +294,9 @@ function describeProcess(driver: () => AgentDriver): void {
     expect(server?.startedAtMs).to.be.greaterThan(0);
     expect(server?.readyAtMs).to.be.at.least(server?.startedAtMs ?? Infinity);
   });
+}
 
+function describeProcess(driver: () => AgentDriver): void {
   it('tells a crash from a stop, with the exit code', async () => {
     const server = await driver().boot();
     await driver().agent.crash(server);

@@ -17,5 +17,5 @@ export function jarArtifact(known: Partial<Artifact>): Artifact {
 
 /** Without a Java of its own: whatever the host has. */
 export function provisionWork(artifact: Artifact, settings: ServerSettings): ProvisionWork {
-  return { artifact, settings, minecraftVersion: '1.21.11', java: undefined };
+  return { artifact, settings, minecraftVersion: '1.21.11', java: undefined, serverType: 'vanilla' };
 }

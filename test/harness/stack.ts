@@ -10,6 +10,8 @@ import { createShutdown, type Shutdown } from '#src/observability/shutdown.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import type { Operations } from '#src/operations/operations.js';
 import { deriveSecretKey, sealSecret } from '#src/security/secretBox.js';
+import { freePort } from '#processes/dev/ports.js';
+import { startApi } from '#processes/parts/api.js';
 import { openCore, type Core } from '#processes/parts/core.js';
 import { startWorker } from '#processes/parts/worker.js';
 import { buildAgent } from '../build.js';
@@ -29,6 +31,8 @@ export interface TestStack {
   temporal: Client;
   /** A row for a scripted agent; answers its id. */
   register(agent: FakeAgent): Promise<string>;
+  /** REST and sockets as well, until the stack's end; answers their URL. */
+  serve(): Promise<string>;
   /** Waits until the operation has ended. */
   ended(operationId: string, timeoutMs?: number): Promise<OperationView>;
   /** Stops the worker as a SIGTERM would, and starts a new one. */
@@ -47,6 +51,7 @@ export async function startTestStack(settings: NodeJS.ProcessEnv = {}): Promise<
   const { address, namespace } = await createTestNamespace();
   const config = loadConfig({
     ENV: 'test',
+    PORT: String(await freePort()),
     DATABASE_URL: database.url,
     TEMPORAL_ADDRESS: address,
     TEMPORAL_NAMESPACE: namespace,
@@ -99,6 +104,10 @@ export async function startTestStack(settings: NodeJS.ProcessEnv = {}): Promise<
         token: token === null ? null : sealSecret(key, token),
       });
       return row.id;
+    },
+    async serve() {
+      const { core, operations, worker } = running;
+      return (await startApi(core, { operations, temporal: worker.temporal, alone: true })).url;
     },
     ended: (operationId, timeoutMs = 20_000) =>
       waitFor(

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { AppError } from '#src/domain/errors.js';
 import { hasJava, platformOf } from '#src/domain/javaRuntimes.js';
 import { createFindJava, type FindJava } from '#src/provisioning/adoptium.js';
+import { Upstream } from '#src/provisioning/upstream.js';
 import { type AdoptiumServer, serveAdoptium } from '#test/upstreams/adoptium.js';
 
 const SHA256 = 'ab'.repeat(32);
@@ -25,7 +26,15 @@ describe('Java from Adoptium', () => {
         link: 'https://files.example/musl-21.tar.gz',
       },
     ]);
-    findJava = createFindJava({ baseUrl: `${upstream.url}/` });
+    findJava = createFindJava(
+      new Upstream({
+        name: 'Adoptium',
+        base: upstream.url,
+        urls: { allowPrivate: false },
+        userAgent: 'AYMC (test@example.org)',
+        maxBytes: 256 * 1024,
+      }),
+    );
   });
 
   afterEach(() => upstream.close());
