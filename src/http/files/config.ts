@@ -48,7 +48,7 @@ const read = defineRoute({
   tag: 'files',
   summary: 'A file of settings as data',
   description:
-    'YAML (.yml, .yaml), JSON and .properties of up to 1 MiB: the object, or list, that the file holds, with anchors and aliases resolved.',
+    'YAML (.yml, .yaml), JSON and .properties of up to 1 MiB (YAML: 50,000 tokens): the object, or list, that the file holds, with anchors and aliases resolved.',
   auth: onServer('files.read'),
   params: idParams,
   query: schema.configFile,

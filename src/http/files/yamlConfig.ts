@@ -9,7 +9,7 @@ import {
 } from '#src/domain/configValue.js';
 import { AppError } from '#src/domain/errors.js';
 import { assertSameKind, parseConfigRoot, type ConfigFormat } from './configFormat.js';
-import { assertShallow } from './yamlDepth.js';
+import { assertBounded } from './yamlBounds.js';
 import { createConfigNode, mergeIntoMap, printDocument, type Yaml } from './yamlEdit.js';
 import { replaceScalars } from './yamlScalars.js';
 
@@ -70,7 +70,7 @@ function holds(text: string, wanted: ConfigValue): boolean {
 }
 
 function parseYaml(text: string): { document: Yaml; root: ConfigRoot } {
-  assertShallow(text);
+  assertBounded(text);
   const lineCounter = new LineCounter();
   const document = parseDocument(text, {
     schema: 'core',

@@ -1,20 +1,25 @@
 import { CST, Lexer } from 'yaml';
 import { faultAt } from './configFormat.js';
 
+/** The parser takes some 10 µs for each, and everyone waits: this is half a megabyte of usual YAML. */
+const TOKENS_MAX = 50_000;
 const FLOW_MAX = 64;
 /** Columns: each level of a block is at least one further in. */
 const INDENT_MAX = 200;
 
 /**
- * Refuses what is nested so deep that the parser, which calls itself, would take the process with it. Only the lexer
- * runs here, which does not. Throws `invalid-config`.
+ * Refuses what is nested so deep that the parser, which calls itself, would take the process with it, and what would
+ * keep it busy for seconds. Only the lexer runs here. Throws `invalid-config`.
  */
-export function assertShallow(text: string): void {
+export function assertBounded(text: string): void {
   let at = 0;
+  let tokens = 0;
   let flow = 0;
   let indent = 0;
   let isLineStart = true;
   for (const token of new Lexer().lex(text)) {
+    tokens += 1;
+    if (tokens > TOKENS_MAX) throw faultAt(text, at, `here are more than ${TOKENS_MAX} tokens`);
     const type = CST.tokenType(token);
     if (type === 'flow-seq-start' || type === 'flow-map-start') flow += 1;
     if (type === 'flow-seq-end' || type === 'flow-map-end') flow -= 1;
