@@ -158,7 +158,7 @@ function redisCheck({ config, bus }: Core): NeighbourCheck {
 }
 
 function settingsOf({ config, jwtSecret }: Core): ApiSettings {
-  const { auth, http, limits, servers, failover, agents, lease }: Config = config;
+  const { auth, http, limits, servers, failover, agents, lease, upstreams }: Config = config;
   return {
     auth: {
       jwtSecret,
@@ -175,6 +175,7 @@ function settingsOf({ config, jwtSecret }: Core): ApiSettings {
       allowPrivateUrls: servers.allowPrivateUrls,
       failoverPolicyDefault: failover.policyDefault,
       balancer: agents.balancer,
+      mojangApiUrl: upstreams.mojangApi,
     },
   };
 }

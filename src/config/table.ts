@@ -236,6 +236,10 @@ export const table = {
     paper: http('PAPER_URL', { default: 'https://fill.papermc.io/v3', about: 'Paper builds.' }),
     purpur: http('PURPUR_URL', { default: 'https://api.purpurmc.org/v2', about: 'Purpur builds.' }),
     mojang: http('MOJANG_URL', { default: 'https://piston-meta.mojang.com', about: 'Vanilla servers.' }),
+    mojangApi: http('MOJANG_API_URL', {
+      default: 'https://api.mojang.com',
+      about: 'Ids of players, for the lists of stopped servers.',
+    }),
     fabric: http('FABRIC_URL', { default: 'https://meta.fabricmc.net/v2', about: 'Fabric.' }),
     forge: http('FORGE_URL', { default: 'https://maven.minecraftforge.net', about: 'Forge installers.' }),
     forgeFiles: http('FORGE_FILES_URL', {

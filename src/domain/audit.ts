@@ -22,6 +22,8 @@ export const AUDIT_ACTIONS = [
   'password.changed',
   'password.reset',
   'password.reset-mailed',
+  'player.listed',
+  'player.unlisted',
   'session.revoked',
   'token.reused',
   'totp.disabled',

@@ -83,5 +83,7 @@ export interface ApiSettings {
     allowPrivateUrls: boolean;
     failoverPolicyDefault: FailoverPolicy;
     balancer: BalancerStrategy;
+    /** Who tells the ids of players, where a stopped server does not know them. */
+    mojangApiUrl: string;
   };
 }

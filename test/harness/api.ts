@@ -123,6 +123,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
         allowPrivateUrls: true,
         failoverPolicyDefault: 'never',
         balancer: 'least_load',
+        mojangApiUrl: 'http://127.0.0.1:1',
         ...options.servers,
       },
     },

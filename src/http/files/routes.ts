@@ -4,6 +4,7 @@ import { idParams } from '../fields.js';
 import { defineRoute, type Reply, type Route } from '../route.js';
 import { onServer } from '../servers/policy.js';
 import { FILE_BYTES_MAX, read, write } from './content.js';
+import { configRoutes } from './config.js';
 import { FILES_MAX, readForm } from './multipart.js';
 import { presentEntry, presentFolder, presentStored, type StoredView } from './presenter.js';
 import { readProperties, writeProperties } from './properties.js';
@@ -126,4 +127,5 @@ export const fileRoutes: Route[] = [
   write,
   readProperties,
   writeProperties,
+  ...configRoutes,
 ];

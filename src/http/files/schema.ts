@@ -113,3 +113,17 @@ export const stored = named(
   }),
 );
 export const storedFiles = Joi.array().items(stored);
+
+export interface ConfigFileQuery {
+  path: string;
+}
+export const configFile = Joi.object<ConfigFileQuery, true>({
+  path: path().required().example('config/paper-global.yml'),
+});
+
+const configRoot = () =>
+  Joi.alternatives(Joi.object().unknown(true), Joi.array().items(Joi.any())).example({
+    settings: { 'save-user-cache-on-stop-only': false },
+  });
+export const config = named('Config', configRoot().description('What the file holds'));
+export const configChange = configRoot().description('Merged into the file; a list replaces its list');

@@ -19,6 +19,7 @@ import { observeStatus, sendCommand } from './live.js';
 import { logs } from './logs.js';
 import { metrics } from './metrics.js';
 import { memberRoutes } from './members.js';
+import { playerRoutes } from './players.js';
 import { onServer } from './policy.js';
 import { presentServer } from './presenter.js';
 import { findListedServer, listServers } from './queries.js';
@@ -199,4 +200,5 @@ export const serverRoutes: Route[] = [
   logs,
   metrics,
   ...memberRoutes,
+  ...playerRoutes,
 ];
