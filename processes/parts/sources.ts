@@ -7,6 +7,7 @@ export function sourcesOf({ upstreams, http, mail, servers }: Config): Sources {
   return createSources({
     bases: upstreams,
     urls: { allowPrivate: servers.allowPrivateUrls },
-    userAgent: `AYMC (${contact})`,
+    // A header takes no other letters.
+    userAgent: `AYMC (${contact.replace(/[^\x20-\x7e]/g, '?')})`,
   });
 }
