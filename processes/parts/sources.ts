@@ -16,5 +16,9 @@ export function findJavaOf(config: Config): FindJava {
 
 function mannersOf({ upstreams, http, mail, servers }: Config) {
   const contact = upstreams.contact ?? http.publicUrl ?? mail.from;
-  return { urls: { allowPrivate: servers.allowPrivateUrls }, userAgent: `AYMC (${contact})` };
+  return {
+    urls: { allowPrivate: servers.allowPrivateUrls },
+    // A header takes no other letters.
+    userAgent: `AYMC (${contact.replace(/[^\x20-\x7e]/g, '?')})`,
+  };
 }
