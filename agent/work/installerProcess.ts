@@ -115,16 +115,18 @@ interface Output {
 function tailOf(child: ChildProcess, onLine: (line: string) => void): Output {
   let tail = '';
   let toldAt = -LINE_EVERY_MS;
-  const lines = (): string[] =>
-    tail
+  const lines = (text = tail): string[] =>
+    text
       .split(/[\r\n]+/)
       .map(line => line.replace(/\p{Cc}/gu, ' ').trim())
       .filter(Boolean);
   const take = (text: string): void => {
     tail = (tail + text).slice(-TAIL_CHARS);
     if (performance.now() - toldAt < LINE_EVERY_MS) return;
+    const line = lines(tail.slice(0, tail.lastIndexOf('\n') + 1)).at(-1);
+    if (line === undefined) return; // none is complete
     toldAt = performance.now();
-    onLine(lines().at(-1)?.slice(0, 200) ?? '');
+    onLine(line.slice(0, 200));
   };
   const streams = [child.stdout, child.stderr].filter(stream => stream !== null);
   for (const stream of streams) stream.setEncoding('utf8').on('data', take);
