@@ -2845,6 +2845,7 @@ export interface paths {
             port?: number;
             /** Seconds */
             health_check_interval?: number;
+            /** The folder of its host with the servers’ folders; agents of version 1 need to be told */
             work_dir?: string | null;
             tls_mode?: "pinned" | "insecure" | "plaintext";
             /** SHA-256 of the agent’s certificate in hex; needed by tls_mode pinned */
@@ -3082,6 +3083,7 @@ export interface paths {
             port?: number;
             /** Seconds */
             health_check_interval?: number;
+            /** The folder of its host with the servers’ folders; agents of version 1 need to be told */
             work_dir?: string | null;
             tls_mode?: "pinned" | "insecure" | "plaintext";
             /** SHA-256 of the agent’s certificate in hex; needed by tls_mode pinned */
