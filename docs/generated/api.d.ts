@@ -2926,6 +2926,7 @@ export interface paths {
             port?: number;
             /** Seconds */
             health_check_interval?: number;
+            /** The folder of its host with the servers’ folders; agents of version 1 need to be told */
             work_dir?: string | null;
             tls_mode?: "pinned" | "insecure" | "plaintext";
             /** SHA-256 of the agent’s certificate in hex; needed by tls_mode pinned */
@@ -3163,6 +3164,7 @@ export interface paths {
             port?: number;
             /** Seconds */
             health_check_interval?: number;
+            /** The folder of its host with the servers’ folders; agents of version 1 need to be told */
             work_dir?: string | null;
             tls_mode?: "pinned" | "insecure" | "plaintext";
             /** SHA-256 of the agent’s certificate in hex; needed by tls_mode pinned */

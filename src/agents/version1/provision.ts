@@ -3,7 +3,7 @@ import { AgentServiceService, ArtifactKind, type Artifact, type ProvisionWork } 
 import { AppError } from '#src/domain/errors.js';
 import { folderOf, workDirOf } from './looks.js';
 import { applySettings } from './settings.js';
-import type { Step, StepDeps } from './step.js';
+import { insist, type Step, type StepDeps } from './step.js';
 
 /** Strongest first. */
 const HASHES = ['sha512', 'sha256', 'sha1', 'md5'] as const;
@@ -17,7 +17,11 @@ const IDLE_MS = 120_000;
  * Puts the jar and the files of a first start in place. A jar of the promised size that is there already stays: so a retry
  * does not fetch it again, and what these agents can't fetch can be put there by hand.
  */
-export async function provisionServer(deps: StepDeps, step: Step, work: ProvisionWork): Promise<void> {
+export function provisionServer(deps: StepDeps, step: Step, work: ProvisionWork): Promise<void> {
+  return insist(step.options.signal, () => provisionOnce(deps, step, work));
+}
+
+async function provisionOnce(deps: StepDeps, step: Step, work: ProvisionWork): Promise<void> {
   const { agent, serverId, options } = step;
   workDirOf(agent);
   const { artifact } = work;
@@ -47,7 +51,15 @@ async function download(
     version: minecraftVersion,
   };
   const method = AgentServiceService.downloadServer;
-  for await (const progress of deps.calls.download({ agent, method, request, options, idleMs: IDLE_MS })) {
+  // As long as it moves.
+  const { deadlineMs: _, ...endless } = options;
+  for await (const progress of deps.calls.download({
+    agent,
+    method,
+    request,
+    options: endless,
+    idleMs: IDLE_MS,
+  })) {
     if (progress.error !== '') {
       const code = /checksum|sha-?256/i.test(progress.error) ? 'checksum-mismatch' : 'upstream-refused';
       throw new AppError(code, { detail: `The agent could not download the server: ${progress.error}` });

@@ -45,7 +45,10 @@ const input = {
     .example('10.0.0.12'),
   port: port(),
   health_check_interval: integer().min(1).max(86_400).description('Seconds'),
-  work_dir: line().max(4096).allow('', null),
+  work_dir: line()
+    .max(4096)
+    .allow('', null)
+    .description('The folder of its host with the servers’ folders; agents of version 1 need to be told'),
   tls_mode: Joi.string().valid(...TLS_MODES),
   tls_fingerprint: tlsFingerprint(),
   zone: line().max(100).allow('', null),
