@@ -12,8 +12,8 @@ import { CallScope } from './callScope.js';
 import type { Channel, ChannelPool } from './channelPool.js';
 import { Demand } from './demand.js';
 import { agentError, castsDoubtOnChannel } from './errors.js';
-import type { AgentAddress, CallOptions } from './gateway.js';
-import { startRawCall, type RawCall, type RawCallListener, type RawCallSpec } from './rawCall.js';
+import type { AgentAddress, CallOptions, RawCall, RawCallListener, RawCallSpec } from './gateway.js';
+import { startRawCall } from './rawCall.js';
 
 /** The part of a generated method definition that a client needs. */
 interface Method<Request, Response> {

@@ -1,3 +1,4 @@
+import type { Metadata, StatusObject } from '@grpc/grpc-js';
 import type {
   AgentInfo,
   FileFacts,
@@ -13,7 +14,7 @@ import type {
   WorkRequest,
   WorkStatus,
 } from '#proto/gen/agent.js';
-import type { RawCall, RawCallListener, RawCallSpec } from './rawCall.js';
+import type { AppError } from '#src/domain/errors.js';
 
 /** How to reach one agent. `id` is the row's UUID. */
 export interface AgentAddress {
@@ -88,6 +89,33 @@ export interface AgentFiles {
   makeFolder(agent: AgentAddress, folder: FileTarget, options?: CallOptions): Promise<FileFacts>;
   /** Never over something else: `file-exists`. */
   rename(agent: AgentAddress, file: FileTarget, to: string, options?: CallOptions): Promise<FileFacts>;
+}
+
+/** A call of any kind whose messages are bytes that nobody here looks into: for whoever passes them on. */
+export interface RawCallSpec {
+  agent: AgentAddress;
+  /** As on the wire: `/agent.AgentService/Ping`. */
+  path: string;
+  /** Sent as it is, but for `authorization`, which is set to the agent's token or taken away. */
+  metadata: Metadata;
+  /** Milliseconds since the epoch. */
+  deadline: number;
+  signal: AbortSignal;
+}
+
+export interface RawCallListener {
+  onMetadata(metadata: Metadata): void;
+  /** One for each `startRead`. */
+  onMessage(message: Buffer): void;
+  /** Once, and last: what the agent says, or why we ended the call ourselves. */
+  onEnd(end: StatusObject | AppError): void;
+}
+
+export interface RawCall {
+  startRead(): void;
+  /** `taken` is called when the connection has taken the message, and never when the call is over. */
+  send(message: Buffer, taken: () => void): void;
+  halfClose(): void;
 }
 
 /**

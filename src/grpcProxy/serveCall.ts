@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Metadata, status, type ServerInterceptingCallInterface, type StatusObject } from '@grpc/grpc-js';
 import { REASON_KEY } from '#src/agents/errors.js';
-import type { RawCall } from '#src/agents/rawCall.js';
+import type { RawCall } from '#src/agents/gateway.js';
 import { AppError, ERRORS, type ErrorCode } from '#src/domain/errors.js';
 import { findTarget, identify, recordCall, type Arrival, type Target } from './admit.js';
 import type { GrpcProxyDeps } from './deps.js';
