@@ -34,10 +34,16 @@ export async function findMissingJava(
   return hasJava(capabilities, wish) ? undefined : findPackage(deps, wish, platformOf(os, capabilities));
 }
 
-/** Whatever the agent has. Rejects with `artifact-unknown` where there is none for it, and `upstream-failed`. */
+/**
+ * Whatever the agent has. Rejects with `artifact-unknown` where there is none for it, `agent-unsupported` where it does
+ * not say what it runs on, and `upstream-failed`.
+ */
 export async function findJavaFor(deps: JavaDeps, agent: AgentRow, wish: JavaWish): Promise<JavaPackage> {
   const { os, capabilities } = (await greetAnew(deps, agent)) ?? agent;
-  const found = await findPackage(deps, wish, platformOf(os, capabilities));
+  const platform = platformOf(os, capabilities);
+  if (!platform)
+    throw new AppError('agent-unsupported', { detail: 'The agent does not say what it runs on' });
+  const found = await findPackage(deps, wish, platform);
   if (found) return found;
   throw new AppError('artifact-unknown', { detail: `Adoptium has no Java ${wish.major} for this agent` });
 }
