@@ -71,7 +71,7 @@ export class Versions {
             } catch (error) {
               if (isSettled || !(await this.#isOld(agent, options, error))) throw error;
               current = old()[Symbol.asyncIterator]();
-              return current.next();
+              return await current.next();
             } finally {
               isSettled = true;
             }

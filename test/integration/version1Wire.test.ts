@@ -56,7 +56,7 @@ describe('agents of version 1, on the wire', function () {
     await setUp();
     const { host, port } = fake.address;
     const insecure = credentials.createSsl(null, null, null, { rejectUnauthorized: false });
-    const client = new Client(`${host}:${port}`, insecure);
+    const client = new Client(`${host}:${port}`, insecure, { 'grpc.ssl_target_name_override': 'localhost' });
     setting.beforeEnd(() => client.close());
     const codes = new Set<number>();
     const version2 = Object.values(rpc).slice(Object.keys(rpc).indexOf('hello'));
