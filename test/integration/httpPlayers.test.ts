@@ -99,7 +99,7 @@ describe('whitelist, ops and bans over the API', function () {
   }
 
   async function start(on: AgentClient, host: AgentProcess, javaArgs: string[]): Promise<void> {
-    const started = await on.call((m, answer: (error: Error | null, value: ServerResponse) => void) =>
+    const started = await on.call<ServerResponse>((m, answer) =>
       on.raw.startServer(
         {
           serverId,
@@ -253,7 +253,7 @@ describe('whitelist, ops and bans over the API', function () {
 
   it('of a server that is starting are left alone', async () => {
     await writeFile(join(folder, 'server.jar'), tinyJar());
-    const starting = client.call((m, answer: (error: Error | null, value: ServerResponse) => void) =>
+    const starting = client.call<ServerResponse>((m, answer) =>
       client.raw.startServer(
         {
           serverId,
@@ -290,7 +290,11 @@ describe('whitelist, ops and bans over the API', function () {
       const lines = ['online-mode=false', 'server-ip=127.0.0.1', `server-port=${await freePort()}`];
       await writeFile(join(folder, 'server.properties'), lines.join('\n'));
       await put('ops', 'Alex');
-      await start(real, host, [...cheapJvmFlags.filter(flag => !flag.startsWith('-Xm'))]);
+      await start(
+        real,
+        host,
+        cheapJvmFlags.filter(flag => !flag.startsWith('-Xm')),
+      );
       expect((await put('ops', 'Steve')).body).to.include({
         player: 'Steve',
         uuid: STEVE_OFFLINE,

@@ -44,7 +44,7 @@ function printScalar(value: ConfigValue, { type }: Scalar, old: string): string 
   // A decimal number stays one.
   if (typeof value === 'number' && Number.isInteger(value) && /^-?\d+\.\d+$/.test(old))
     return value.toFixed(1);
-  if (typeof value !== 'string') return String(value);
+  if (typeof value !== 'string') return JSON.stringify(value);
   if (type === Scalar.QUOTE_SINGLE && /^[\x20-\x7e]*$/.test(value)) return `'${value.replaceAll("'", "''")}'`;
   const isPlain =
     type === Scalar.PLAIN && /^[A-Za-z](?:[\w ./-]*[\w./-])?$/.test(value) && !isAmbiguous(value);

@@ -4,6 +4,7 @@ import { AppError } from '#src/domain/errors.js';
 import { findCached, PLAYER_NAME, type Player } from '#src/domain/playerLists.js';
 import { readProperties } from '#src/domain/serverProperties.js';
 import type { Api } from '../deps.js';
+import { isObject } from '../jsonSchema.js';
 import { jsonConfig } from '../files/jsonConfig.js';
 import type { ServerFolder } from '../files/serverFolder.js';
 import { loadText } from '../files/textFile.js';
@@ -77,7 +78,8 @@ async function findProfile(baseUrl: string, name: string, signal?: AbortSignal):
 async function readBounded({ body }: Response): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of body ?? []) {
+  const bytes: AsyncIterable<Uint8Array> | null = body;
+  for await (const chunk of bytes ?? []) {
     chunks.push(chunk);
     size += chunk.length;
     if (size > ANSWER_BYTES_MAX) throw failed('Mojang answers too much');
@@ -86,7 +88,8 @@ async function readBounded({ body }: Response): Promise<string> {
 }
 
 function readProfile(text: string): Player {
-  const { id, name }: Record<string, unknown> = { ...JSON.parse(text) };
+  const answer: unknown = JSON.parse(text);
+  const { id, name }: Record<string, unknown> = isObject(answer) ? answer : {};
   if (
     typeof id === 'string' &&
     /^[0-9a-f]{32}$/.test(id) &&

@@ -13,7 +13,6 @@ import {
   withPlayer,
   playerOf,
   type Listing,
-  type Player,
   type PlayerList,
 } from '#src/domain/playerLists.js';
 import { readProperties } from '#src/domain/serverProperties.js';
