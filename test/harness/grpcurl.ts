@@ -21,7 +21,14 @@ export async function findGrpcurl(): Promise<string> {
     await runTool('go', ['install', '-modcacherw', `${MODULE}@${VERSION}`], {
       timeoutMs: INSTALL_TIMEOUT_MS,
       cwd: work,
-      env: { ...process.env, CGO_ENABLED: '0', GOPATH: join(work, 'go'), GOBIN: work },
+      env: {
+        ...process.env,
+        // Where Go's own archive puts it, also where no login shell has said so.
+        PATH: `${process.env['PATH'] ?? ''}:/usr/local/go/bin`,
+        CGO_ENABLED: '0',
+        GOPATH: join(work, 'go'),
+        GOBIN: work,
+      },
     });
     renameSync(join(work, 'grpcurl'), place);
   } finally {
