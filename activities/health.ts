@@ -94,7 +94,7 @@ export function factsOf(hello: HelloResponse): AgentFacts {
     capabilities: {
       can: hello.capabilities,
       java_runtimes: hello.javaRuntimes,
-      arch: hello.arch,
+      arch: hello.arch || null,
       max_servers: hello.maxServers,
     },
   };

@@ -56,10 +56,10 @@ describe('bad input', function () {
   }
 
   /** Put in place and ready to be started. */
-  async function installServer(extra: Record<string, unknown> = {}): Promise<{ id: string; port: number }> {
+  async function installServer(): Promise<{ id: string; port: number }> {
     const port = await freePort();
     const { jarUrl, jarSha256 } = await serveNewJar();
-    const { id, operationId } = await user.create({ jarUrl, jarSha256, port, extra });
+    const { id, operationId } = await user.create({ jarUrl, jarSha256, port });
     expect(await user.ended(operationId)).to.include({ state: 'succeeded' });
     await addProperties(cluster.agent, id, { 'server-ip': '127.0.0.1' });
     return { id, port };
@@ -144,7 +144,8 @@ describe('bad input', function () {
   });
 
   it('a Java that the agent lacks: java-missing says which there are; without the pin it starts', async () => {
-    const { id } = await installServer({ java_version: 8 });
+    const { id } = await installServer();
+    expect((await user.send('PUT', `/servers/${id}`, { java_version: 8 })).status).to.equal(200);
     const failed = await user.carry(id, 'start');
     expectFailure(failed, 'java-missing');
     expect(failed.error?.detail).to.match(/needs Java .*this agent has: .*\d/);

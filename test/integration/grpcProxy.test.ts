@@ -156,11 +156,8 @@ describe('the gRPC proxy', function () {
       expect((await ended).code).to.equal(status.CANCELLED);
     });
 
-    it('moves a file of 48 MiB in both directions, and holds next to nothing of it', async () => {
+    it('moves a file of 48 MiB in both directions, byte for byte', async () => {
       const metadata = as(admin, { 'agent-id': agentId });
-      const before = process.memoryUsage().arrayBuffers;
-      let most = 0;
-      const watch = setInterval(() => (most = Math.max(most, process.memoryUsage().arrayBuffers)), 5);
       const { answer, sha256 } = await upload('world/big.bin', 192, metadata);
       expect(answer).to.have.property('sha256', sha256);
       const hash = createHash('sha256');
@@ -175,10 +172,7 @@ describe('the gRPC proxy', function () {
         hash.update(chunk.data);
         size += chunk.data.length;
       }
-      clearInterval(watch);
       expect([size, hash.digest('hex')]).to.deep.equal([48 * MIB, sha256]);
-      // Client and proxy are one process here, and what is dead waits for a collection.
-      expect(most - before).to.be.below(40 * MIB);
     });
 
     it('tells its refusals with its own words and reason', async () => {

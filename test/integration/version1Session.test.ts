@@ -69,6 +69,7 @@ describe('a session with an agent of version 1', function () {
         can: ['version-1'],
         java_runtimes: [{ path: '/usr/bin/java', major: 21, version: '21.0.3' }],
         max_servers: 10,
+        arch: null,
       },
     });
     expect(await read(`/agents/${agentId}/health`)).to.include({ healthy: true });
