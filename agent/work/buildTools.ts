@@ -21,8 +21,7 @@ export interface BuiltJar {
 }
 
 interface Workplace {
-  readonly root: string;
-  /** What git and Maven have brought; kept for the next try. */
+  /** What git and Maven have brought; kept for the next try. BuildTools runs in it, and is known by it. */
   readonly work: string;
   readonly out: string;
   /** There from before a build until it has succeeded. */
@@ -66,7 +65,7 @@ export class BuildTools {
   async #build(place: Workplace, order: InstallOrder, context: StepContext): Promise<BuiltJar> {
     const { cache, paths } = this.deps;
     const tools = await fetchArtifact(cache, order, context);
-    await endInstallers(place.root);
+    await endInstallers(place.work);
     const brokenOff = await exists(place.begun);
     await rm(place.out, { recursive: true, force: true });
     for (const folder of [place.work, place.out]) await mkdir(folder, { recursive: true });
@@ -111,7 +110,6 @@ function workplaceOf(builds: string, version: string): Workplace {
     throw new AgentError('invalid-request', 'minecraft_version is no version');
   const root = join(builds, version);
   return {
-    root,
     work: join(root, 'work'),
     out: join(root, 'out'),
     begun: join(root, 'begun'),
