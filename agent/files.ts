@@ -43,13 +43,34 @@ export async function syncFolder(path: string): Promise<void> {
 
 /** Brings all that was written on the file system of `path` to the disk: for more files than one syncs one by one. */
 export async function syncFileSystem(path: string): Promise<void> {
-  await promisify(execFile)('sync', ['--file-system', path]);
+  await promisify(execFile)('sync', ['-f', path]);
 }
 
 /** Removes what a crash left there. The folder stays: something may be moved into it right now. */
 export async function emptyFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true });
   for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
+}
+
+/** False when there is nothing to rename. */
+export async function renameIfThere(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+/** What is in a folder; nothing when there is none. `recursive`: by paths relative to it. */
+export async function readdirIfThere(path: string, { recursive = false } = {}): Promise<string[]> {
+  try {
+    return await readdir(path, { recursive });
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
 }
 
 /** True also for what may not be read, as long as it can be reached. */

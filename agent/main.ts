@@ -95,7 +95,6 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   const refusesAddress = addressRule(config.allowPrivateUrls);
   const cache = new ArtifactCache(paths.cache, refusesAddress);
   const installers = { cache, java, paths, childEnv: config.childEnv };
-  const buildTools = new BuildTools(installers);
   const javaInstaller = new JavaInstaller({
     catalogue: java,
     cache,
@@ -103,14 +102,11 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     staging: paths.javaStaging,
     path,
   });
-  // The tar of an agent that was killed may still be ending there.
-  await emptyFolder(paths.javaStaging).catch((error: unknown) =>
-    log.warn({ err: error }, 'half an unpacked Java could not be removed'),
-  );
+  const provisioning = { ...installers, buildTools: new BuildTools(installers), javaInstaller };
   const perform: PerformStep = (work, context) => {
     switch (work.$case) {
       case 'provision':
-        return provisionServer({ ...installers, buildTools, javaInstaller }, context, work.provision);
+        return provisionServer(provisioning, context, work.provision);
       case 'start':
         return startServer({ java, registry, leases }, context, work.start);
       case 'stop':
@@ -135,6 +131,10 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
   const renewal =
     controlPlane &&
     keepLeaseRenewed({ controlPlane, agentId: config.agentId, incarnation, registry, leases, log });
+  // The tar of an agent that was killed may still be ending there.
+  await emptyFolder(paths.javaStaging).catch((error: unknown) =>
+    log.warn({ err: error }, 'half an unpacked Java could not be removed'),
+  );
   await runner.resume();
   await emptyFolder(paths.uploads);
 

@@ -1,12 +1,12 @@
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { InstallJavaWork, JavaPackage, JavaRuntime } from '#proto/gen/agent.js';
-import { AgentError, isMissing } from '../errors.js';
-import { syncFolder } from '../files.js';
+import { AgentError } from '../errors.js';
+import { renameIfThere, syncFolder } from '../files.js';
 import { askByRunning, fits, type JavaCatalogue } from '../java.js';
 import { Turns } from '../turns.js';
 import type { ArtifactCache } from '../work/artifactCache.js';
-import type { OwnContext } from '../work/step.js';
+import { bytesOf, type OwnContext } from '../work/step.js';
 import { unpack, unusable } from './unpack.js';
 
 export interface JavaInstallerDeps {
@@ -67,14 +67,7 @@ export class JavaInstaller {
       content: 'gzip',
       sizeBytes: java.sizeBytes,
       signal,
-      onProgress: (bytesDone, bytesTotal) =>
-        report({
-          phase: 'java',
-          percent: bytesTotal > 0 ? (100 * bytesDone) / bytesTotal : -1,
-          message,
-          bytesDone,
-          bytesTotal,
-        }),
+      onProgress: bytesOf(report, { phase: 'java', message }),
     });
   }
 
@@ -92,7 +85,7 @@ export class JavaInstaller {
       const { major, version } = await tryOut(join(unpacked, home, 'bin', 'java'), java);
       const target = join(managed, `temurin-${major}-${version.replace(/[^\w.+-]/g, '_')}`);
       // What has that name and was not found is no runtime that works.
-      await moveAway(target, join(folder, 'broken'));
+      await renameIfThere(target, join(folder, 'broken'));
       await rename(join(unpacked, home), target);
       await syncFolder(managed);
       return { path: join(target, 'bin', 'java'), major, version };
@@ -108,14 +101,6 @@ async function tryOut(binary: string, java: JavaPackage): Promise<JavaRuntime> {
   if (!fits(runtime.major, java.major, java.pinned))
     throw unusable(`the archive has Java ${runtime.version}, not ${java.major}`);
   return runtime;
-}
-
-async function moveAway(path: string, to: string): Promise<void> {
-  try {
-    await rename(path, to);
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-  }
 }
 
 function assertValid({ major, sha256 }: JavaPackage): void {

@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { lstat, open, readdir, realpath } from 'node:fs/promises';
+import { lstat, readdir, realpath } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { AgentError, errnoOf } from '../errors.js';
+import { syncFileSystem } from '../files.js';
 
 /** A JDK has 350 MB in about 600 files. */
 const UNPACKED_BYTES_MAX = 1024 * 1024 * 1024;
@@ -61,7 +62,8 @@ export async function unpack(
   if (fed.status === 'rejected' && !isHungUp(fed.reason)) throw nameFault(fed.reason);
   if (code.status === 'rejected') throw nameFault(code.reason);
   if (code.value !== 0) throw explain(stderr);
-  await checkAndSync(await realpath(folder), folder);
+  await checkLinks(await realpath(folder), folder);
+  await syncFileSystem(folder);
 }
 
 /** Tar has ended before its input did: how it ended tells why, and what follows the archive's end is of no interest. */
@@ -92,17 +94,16 @@ function nameFault(error: unknown): unknown {
   return error;
 }
 
-/** Every file is on disk, and no link leads out of `root`. */
-async function checkAndSync(root: string, folder: string): Promise<void> {
+/** There are files, folders and links, and no link leads out of `root`. */
+async function checkLinks(root: string, folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     const path = join(folder, name);
     const facts = await lstat(path);
-    if (facts.isDirectory()) await checkAndSync(root, path);
+    if (facts.isDirectory()) await checkLinks(root, path);
     else if (facts.isSymbolicLink()) await checkLink(root, path);
-    else if (facts.isFile()) await sync(path);
-    else throw unusable('the archive has something that is neither file, folder nor link');
+    else if (!facts.isFile())
+      throw unusable('the archive has something that is neither file, folder nor link');
   }
-  await sync(folder);
 }
 
 async function checkLink(root: string, path: string): Promise<void> {
@@ -113,15 +114,6 @@ async function checkLink(root: string, path: string): Promise<void> {
     throw unusable('a link of the archive leads nowhere');
   }
   if (!target.startsWith(root + sep)) throw unusable('a link of the archive leads out of it');
-}
-
-async function sync(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }
 
 export function unusable(detail: string): AgentError {

@@ -1,15 +1,16 @@
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CrashCause } from '#proto/gen/agent.js';
 import { isMissing } from '../errors.js';
 import {
   isJsonRecord,
-  type JsonRecord,
   numberOf,
   parseJsonRecord,
+  readdirIfThere,
   readTextIfThere,
   syncFolder,
   textOf,
+  type JsonRecord,
   writeFileDurably,
 } from '../files.js';
 import { bootId as thisBoot, bootSeconds } from '../system.js';
@@ -83,13 +84,7 @@ export class Run {
 
   /** All runs of a server that are still known, oldest first. */
   static async loadAll(runs: string): Promise<Run[]> {
-    let names: string[];
-    try {
-      names = await readdir(runs);
-    } catch (error) {
-      if (isMissing(error)) return [];
-      throw error;
-    }
+    const names = await readdirIfThere(runs);
     const loaded = await Promise.all(
       names
         .filter(name => /^\d{8}$/.test(name))

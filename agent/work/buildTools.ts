@@ -1,12 +1,18 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AgentError, isMissing } from '../errors.js';
-import { exists, parseJsonRecord, readTextIfThere, textOf, writeFileDurably } from '../files.js';
-import { isJar, requiredJavaMajor } from '../jar.js';
-import { javaHomeOf } from '../java.js';
+import { AgentError } from '../errors.js';
+import {
+  exists,
+  parseJsonRecord,
+  readdirIfThere,
+  readTextIfThere,
+  textOf,
+  writeFileDurably,
+} from '../files.js';
+import { isJar } from '../jar.js';
 import type { Checksum } from './download.js';
-import type { ForgeDeps } from './installForge.js';
-import { endInstallers, runInstaller } from './installerProcess.js';
+import { type InstallerDeps, runInstallerJar } from './installerJar.js';
+import { endInstallers } from './installerProcess.js';
 import { fetchArtifact, type InstallOrder } from './order.js';
 import { aborted, type StepContext } from './step.js';
 
@@ -37,7 +43,7 @@ interface Workplace {
 export class BuildTools {
   #building: Promise<BuiltJar> | undefined;
 
-  constructor(private readonly deps: ForgeDeps) {}
+  constructor(private readonly deps: InstallerDeps) {}
 
   /** The jar of the order's version, built now if it never was. Throws `install-failed` and what downloads throw. */
   async jarOf(order: InstallOrder, context: StepContext): Promise<BuiltJar> {
@@ -72,7 +78,13 @@ export class BuildTools {
     await removeGitLocks(place.work);
     await writeFileDurably(place.begun, '');
     try {
-      await this.#run(tools, place, order, context);
+      await runInstallerJar(this.deps, context, order, {
+        jar: tools,
+        args: ['--rev', order.minecraftVersion, '--output-dir', place.out],
+        folder: place.work,
+        limitMs: LIMIT_MS,
+        phase: 'building',
+      });
     } catch (error) {
       // What it can't go on from, it must not go on from for ever.
       const failed = error instanceof AgentError && error.code === 'install-failed';
@@ -86,21 +98,6 @@ export class BuildTools {
     const path = await cache.find(checksum);
     if (path === undefined) throw new AgentError('install-failed', 'the built jar did not stay as it was');
     return { path, checksum };
-  }
-
-  async #run(tools: string, place: Workplace, order: InstallOrder, context: StepContext): Promise<void> {
-    const { java, childEnv } = this.deps;
-    const { report, signal } = context;
-    const runtime = await java.choose({ ...order.java, compiledFor: await requiredJavaMajor(tools) });
-    report({ phase: 'building', percent: -1 });
-    await runInstaller({
-      command: [runtime.path, '-jar', tools, '--rev', order.minecraftVersion, '--output-dir', place.out],
-      folder: place.work,
-      env: { ...childEnv, JAVA_HOME: javaHomeOf(runtime) },
-      limitMs: LIMIT_MS,
-      signal,
-      onLine: message => report({ phase: 'building', percent: -1, message }),
-    });
   }
 }
 
@@ -130,14 +127,9 @@ async function findResult(out: string, version: string): Promise<string> {
 async function removeGitLocks(work: string): Promise<void> {
   for (const repository of await readdir(work)) {
     const git = join(work, repository, '.git');
-    for (const name of await readdir(git, { recursive: true }).catch(noNames))
+    for (const name of await readdirIfThere(git, { recursive: true }))
       if (name.endsWith('.lock')) await rm(join(git, name), { force: true });
   }
-}
-
-function noNames(error: unknown): string[] {
-  if (isMissing(error)) return [];
-  throw error;
 }
 
 /** The results stay in the cache. */

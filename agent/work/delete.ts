@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isMissing } from '../errors.js';
+import { renameIfThere } from '../files.js';
 import type { AgentPaths } from '../server/paths.js';
 import type { Registry } from '../server/registry.js';
 import { endRun, STOP_TIMES } from './stop.js';
@@ -33,14 +33,4 @@ export async function deleteServer(
   }
   registry.remove(server.id);
   for (const folder of trashed) await rm(folder, { recursive: true, force: true });
-}
-
-async function renameIfThere(from: string, to: string): Promise<boolean> {
-  try {
-    await rename(from, to);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
 }

@@ -1,30 +1,21 @@
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AgentError, isMissing } from '../errors.js';
+import { AgentError } from '../errors.js';
 import {
   exists,
   parseJsonRecord,
+  readdirIfThere,
   readTextIfThere,
   syncFileSystem,
   textOf,
   writeFileDurably,
 } from '../files.js';
-import { requiredJavaMajor } from '../jar.js';
-import { type JavaCatalogue, javaHomeOf } from '../java.js';
-import type { AgentPaths } from '../server/paths.js';
 import { parseStartFile, pathOf, type StartFile } from '../server/startFile.js';
-import type { ArtifactCache } from './artifactCache.js';
-import { endInstallers, runInstaller } from './installerProcess.js';
+import { type InstallerDeps, runInstallerJar } from './installerJar.js';
+import { endInstallers } from './installerProcess.js';
 import { moveTree } from './moveTree.js';
 import { fetchArtifact, type InstallOrder, type Installation } from './order.js';
 import type { StepContext } from './step.js';
-
-export interface ForgeDeps {
-  readonly cache: ArtifactCache;
-  readonly java: JavaCatalogue;
-  readonly paths: AgentPaths;
-  readonly childEnv: Readonly<Record<string, string>>;
-}
 
 const LIMIT_MS = 20 * 60_000;
 /** The operator's, once it is there. */
@@ -49,7 +40,7 @@ interface Staging {
  * finished folder is taken up where an earlier agent has left it, halfway moved or not; an unfinished one is begun anew.
  */
 export async function installForge(
-  deps: ForgeDeps,
+  deps: InstallerDeps,
   context: StepContext,
   order: InstallOrder,
 ): Promise<Installation> {
@@ -85,25 +76,21 @@ async function finishedOf({ finished }: Staging, { key }: InstallOrder): Promise
 }
 
 async function makeInstall(
-  { cache, java, childEnv }: ForgeDeps,
+  deps: InstallerDeps,
   staging: Staging,
   context: StepContext,
   order: InstallOrder,
 ): Promise<StartFile> {
-  const { report, signal } = context;
-  const installer = await fetchArtifact(cache, order, context);
-  const runtime = await java.choose({ ...order.java, compiledFor: await requiredJavaMajor(installer) });
+  const jar = await fetchArtifact(deps.cache, order, context);
   await endInstallers(staging.root);
   await rm(staging.root, { recursive: true, force: true });
   await mkdir(staging.files, { recursive: true });
-  report({ phase: 'running installer', percent: -1 });
-  await runInstaller({
-    command: [runtime.path, '-jar', installer, '--installServer', staging.files],
+  await runInstallerJar(deps, context, order, {
+    jar,
+    args: ['--installServer', staging.files],
     folder: staging.root,
-    env: { ...childEnv, JAVA_HOME: javaHomeOf(runtime) },
     limitMs: LIMIT_MS,
-    signal,
-    onLine: message => report({ phase: 'running installer', percent: -1, message }),
+    phase: 'running installer',
   });
   const launch = await findStartFile(staging.files);
   if (!launch) throw new AgentError('install-failed', 'the installer left nothing that can be started');
@@ -115,22 +102,15 @@ async function makeInstall(
 /** Since Minecraft 1.17 a file of arguments; before that a jar, named after the version. */
 async function findStartFile(files: string): Promise<StartFile | undefined> {
   for (const folder of ARGS_FOLDERS) {
-    for (const version of await namesIn(join(files, folder))) {
+    for (const version of (await readdirIfThere(join(files, folder))).sort()) {
       const argsFile = `${folder}/${version}/unix_args.txt`;
       if (await exists(join(files, argsFile))) return { argsFile };
     }
   }
-  const jarFile = (await namesIn(files)).find(
-    name => /^(?:minecraft)?forge-[\w.+-]+\.jar$/.test(name) && !/-(?:installer|shim)\.jar$/.test(name),
-  );
+  const jarFile = (await readdirIfThere(files))
+    .sort()
+    .find(
+      name => /^(?:minecraft)?forge-[\w.+-]+\.jar$/.test(name) && !/-(?:installer|shim)\.jar$/.test(name),
+    );
   return jarFile === undefined ? undefined : { jarFile };
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return (await readdir(folder)).sort();
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
 }

@@ -1,8 +1,8 @@
-import { lstat, readdir, rename, rmdir } from 'node:fs/promises';
+import { readdir, rename, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Stats } from 'node:fs';
-import { AgentError, isMissing } from '../errors.js';
+import { AgentError } from '../errors.js';
 import { syncFolder } from '../files.js';
+import { statIfThere } from '../serverFiles/facts.js';
 
 /**
  * Moves all that is in one folder into another by renames, in the order of names: files over files, folders into folders
@@ -14,7 +14,7 @@ export async function moveTree(from: string, to: string): Promise<void> {
   for (const entry of entries.sort((a, b) => a.name.localeCompare(b.name))) {
     const source = join(from, entry.name);
     const target = join(to, entry.name);
-    const there = await lstatIfThere(target);
+    const there = await statIfThere(target);
     if (there && there.isDirectory() !== entry.isDirectory())
       throw new AgentError('invalid-path', `${entry.name} in the server's folder is in the way`);
     if (there?.isDirectory()) {
@@ -25,13 +25,4 @@ export async function moveTree(from: string, to: string): Promise<void> {
     }
   }
   await syncFolder(to);
-}
-
-async function lstatIfThere(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path);
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
-  }
 }

@@ -4,7 +4,7 @@ import type { JavaWish } from '../java.js';
 import type { ServerFacts } from '../server/facts.js';
 import { parseFileName } from '../server/paths.js';
 import { type ArtifactCache, cacheKey, type Source } from './artifactCache.js';
-import type { StepContext } from './step.js';
+import { bytesOf, type OwnContext } from './step.js';
 
 /** What a provision asks for, checked. */
 export interface InstallOrder {
@@ -63,18 +63,12 @@ function strongestOf(artifact: Artifact): Source['checksum'] {
 export function fetchArtifact(
   cache: ArtifactCache,
   { source }: InstallOrder,
-  { report, signal }: StepContext,
+  { report, signal }: OwnContext,
 ): Promise<string> {
   report({ phase: 'downloading', percent: 0 });
   return cache.get({
     ...source,
     signal,
-    onProgress: (bytesDone, bytesTotal) =>
-      report({
-        phase: 'downloading',
-        percent: bytesTotal > 0 ? (100 * bytesDone) / bytesTotal : -1,
-        bytesDone,
-        bytesTotal,
-      }),
+    onProgress: bytesOf(report, { phase: 'downloading' }),
   });
 }

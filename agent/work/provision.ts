@@ -3,16 +3,15 @@ import { join } from 'node:path';
 import { ArtifactKind, type ProvisionWork } from '#proto/gen/agent.js';
 import { AgentError } from '../errors.js';
 import type { JavaInstaller } from '../java/install.js';
-import type { AgentPaths } from '../server/paths.js';
 import type { BuildTools } from './buildTools.js';
-import { type ForgeDeps, installForge } from './installForge.js';
+import { installForge } from './installForge.js';
+import type { InstallerDeps } from './installerJar.js';
 import { installBuilt, installJar } from './installJar.js';
 import { type InstallOrder, type Installation, parseOrder } from './order.js';
 import { applySettings } from './settings.js';
 import type { StepContext } from './step.js';
 
-export interface ProvisionDeps extends ForgeDeps {
-  readonly paths: AgentPaths;
+export interface ProvisionDeps extends InstallerDeps {
   readonly buildTools: BuildTools;
   readonly javaInstaller: JavaInstaller;
 }

@@ -31,7 +31,8 @@ const PRUNE_EVERY_MS = 3600_000;
 
 /**
  * Accepts steps, runs them, remembers how they ended. Steps of one server take turns, but a kill gets through at once;
- * steps of different servers run side by side, and the agent's own are as one more server's. The ledger has every step before anything happens.
+ * steps of different servers run side by side, and the agent's own are as one more server's. The
+ * ledger has every step before anything happens.
  */
 export class WorkRunner {
   /** Steps under way or waiting; each leaves when it ends. */

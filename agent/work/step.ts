@@ -33,6 +33,17 @@ export interface StepContext extends OwnContext {
   readonly uncancellable: AbortSignal;
 }
 
+/** Reports how far a download is; the total is 0 while it is not known. */
+export function bytesOf(
+  report: Report,
+  said: { phase: string; message?: string },
+): (bytesDone: number, bytesTotal: number) => void {
+  return (bytesDone, bytesTotal) => {
+    const percent = bytesTotal > 0 ? (100 * bytesDone) / bytesTotal : -1;
+    report({ ...said, percent, bytesDone, bytesTotal });
+  };
+}
+
 /** For a race with what must not keep an aborted step waiting: rejects with the signal's reason, and never resolves. */
 export function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_resolve, reject) => {
