@@ -9,6 +9,7 @@ import {
 } from '#proto/gen/agent.js';
 import { agentAddress } from '#src/agents/address.js';
 import type { AgentAddress, AgentGateway } from '#src/agents/gateway.js';
+import { hasEnded } from '#src/agents/workState.js';
 import type { Bus } from '#src/bus/bus.js';
 import {
   AGENT_WORK,
@@ -183,7 +184,7 @@ async function watch(deps: AgentActivityDeps, attempt: Attempt): Promise<AgentWo
   const options = { deadlineMs: context.info.startToCloseTimeoutMs, signal: detached.signal };
   try {
     for await (const status of deps.gateway.watchWork(agent, key, options)) {
-      if (TERMINAL.has(status.state)) {
+      if (hasEnded(status)) {
         if (status.server?.state === ProcessState.CRASHED && subject.server)
           await noteCrash(deps.db, subject.server.id, crashOf(status.server));
         return resultOf(status);
@@ -236,13 +237,6 @@ function callOptions(subject: WorkSubject) {
   const { request_id } = subject.operation;
   return { deadlineMs: CALL_DEADLINE_MS, ...(request_id !== null && { requestId: request_id }) };
 }
-
-const TERMINAL = new Set<WorkState>([
-  WorkState.SUCCEEDED,
-  WorkState.FAILED,
-  WorkState.CANCELLED,
-  WorkState.OUTCOME_UNKNOWN,
-]);
 
 function resultOf(status: WorkStatus): AgentWorkResult {
   if (status.state === WorkState.CANCELLED && status.errorCode !== 'superseded') {

@@ -32,6 +32,11 @@ const CODE_OF_STATUS: Partial<Record<number, ErrorCode>> = {
   [status.UNAUTHENTICATED]: 'agent-refused',
 } satisfies Record<status, ErrorCode>;
 
+/** Agents of version 1 say in prose that something is not there. */
+export function saysMissing({ detail }: AppError): boolean {
+  return /no such file|not (found|exist)/i.test(detail);
+}
+
 /** A failed call, as the rest of the house sees it. The agent's own reason wins when our table has it. */
 export function agentError(failure: StatusObject): AppError {
   const code = reasonOf(failure.metadata) ?? CODE_OF_STATUS[failure.code] ?? 'agent-failed';

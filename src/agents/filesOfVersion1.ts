@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { AgentServiceService, FileKind, type FileContent, type FileFacts } from '#proto/gen/agent.js';
 import { AppError } from '#src/domain/errors.js';
 import type { Calls } from './calls.js';
+import { saysMissing } from './errors.js';
 import type {
   AgentAddress,
   AgentFiles,
@@ -150,9 +151,8 @@ async function gather(content: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** They say it in prose. */
 function asMissing(error: unknown): unknown {
-  if (!(error instanceof AppError) || !/no such file|not (found|exist)/i.test(error.detail)) return error;
+  if (!(error instanceof AppError) || !saysMissing(error)) return error;
   return new AppError('file-not-found', { cause: error });
 }
 

@@ -2,6 +2,7 @@ import { AgentServiceService, type FileInfo, type ServerInfo, type WorkKey } fro
 import { AppError } from '#src/domain/errors.js';
 import { parseConsoleLine } from '#src/domain/consoleLine.js';
 import type { Calls } from '../calls.js';
+import { saysMissing } from '../errors.js';
 import type { AgentAddress, CallOptions } from '../gateway.js';
 
 const RUN_ID = /^[0-9a-f]{8}-[0-9a-f-]{27}\/[\x21-\x7e]{1,60}$/;
@@ -98,8 +99,7 @@ export function saysStopping(line: string): boolean {
 
 /** They say it in prose, or with the status. */
 export function saysUnknown(error: unknown): boolean {
-  if (!(error instanceof AppError)) return false;
-  return error.code === 'not-found' || /no such file|not (found|exist)/i.test(error.detail);
+  return error instanceof AppError && (error.code === 'not-found' || saysMissing(error));
 }
 
 /** Rejects with `agent-unsupported` when the agent's row does not say where its servers' folders are. */

@@ -8,6 +8,7 @@ import {
 } from '#proto/gen/agent.js';
 import { AppError, assertNever } from '#src/domain/errors.js';
 import type { AgentAddress, CallOptions } from '../gateway.js';
+import { hasEnded } from '../workState.js';
 import { provisionServer } from './provision.js';
 import { startServer } from './start.js';
 import type { Step, StepDeps } from './step.js';
@@ -28,13 +29,6 @@ interface Task {
   /** Called at every change of the status. */
   watchers: Set<() => void>;
 }
-
-const TERMINAL = new Set<WorkState>([
-  WorkState.SUCCEEDED,
-  WorkState.FAILED,
-  WorkState.CANCELLED,
-  WorkState.OUTCOME_UNKNOWN,
-]);
 
 /**
  * Long work, done here in place of agents that know none. What is under way lives in this process alone: after its end
@@ -90,7 +84,7 @@ export class Works {
       const { status } = task;
       if (status !== told) yield status;
       told = status;
-      if (TERMINAL.has(status.state)) return;
+      if (hasEnded(status)) return;
       if (task.status === told) await changeOf(task, limit);
       if (limit.aborted) throw this.#whyEnded(options.signal);
     }
@@ -118,7 +112,7 @@ export class Works {
 
   #supersede(agentId: string, serverId: string): void {
     for (const task of this.#tasks.values()) {
-      if (task.agentId === agentId && task.serverId === serverId && !TERMINAL.has(task.status.state)) {
+      if (task.agentId === agentId && task.serverId === serverId && !hasEnded(task.status)) {
         task.ending.abort(new AppError('superseded'));
       }
     }
@@ -127,7 +121,7 @@ export class Works {
   #makeRoom(): void {
     if (this.#tasks.size < TASKS_MAX) return;
     for (const [id, { status }] of this.#tasks) {
-      if (!TERMINAL.has(status.state)) continue;
+      if (!hasEnded(status)) continue;
       this.#tasks.delete(id);
       return;
     }
@@ -168,7 +162,7 @@ export class Works {
   }
 
   #change(task: Task, change: Partial<WorkStatus>): void {
-    if (TERMINAL.has(task.status.state)) return;
+    if (hasEnded(task.status)) return;
     task.status = { ...task.status, ...change };
     for (const wake of task.watchers) wake();
   }
