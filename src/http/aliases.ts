@@ -1,4 +1,4 @@
-import { AppError } from '#src/domain/errors.js';
+import { invalidField } from './parse.js';
 
 /**
  * Two names for one field, from a client that may send a whole object back and have changed either: the one that
@@ -13,6 +13,5 @@ export function eitherOf<T>(
   if (first === undefined || second === undefined || first === second) return first ?? second;
   if (first === stored) return second;
   if (second === stored) return first;
-  const message = `${names[0]} and ${names[1]} are the same field and differ`;
-  throw new AppError('invalid-request', { detail: message, errors: [{ path: `body.${names[1]}`, message }] });
+  throw invalidField(`body.${names[1]}`, `${names[0]} and ${names[1]} are the same field and differ`);
 }

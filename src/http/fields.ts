@@ -1,5 +1,5 @@
 import Joi from 'joi';
-import { AppError } from '#src/domain/errors.js';
+import { invalidField } from './parse.js';
 
 /**
  * The building blocks of all schemas. In bodies a number is a number and a boolean a boolean (`strict`); query strings
@@ -43,8 +43,7 @@ export const idParams = Joi.object<{ id: string }, true>({ id: uuid().required()
 export function readId(params: unknown, ofWhat: string): string {
   const parsed = idParams.validate(params, { allowUnknown: true });
   if (!parsed.error) return parsed.value.id;
-  const message = `The id of ${ofWhat} is a UUID`;
-  throw new AppError('invalid-request', { detail: message, errors: [{ path: 'params.id', message }] });
+  throw invalidField('params.id', `The id of ${ofWhat} is a UUID`);
 }
 
 /** The name under which a schema is one component of the OpenAPI document; `components` in openapi.ts reads it. */

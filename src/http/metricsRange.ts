@@ -1,7 +1,7 @@
 import Joi from 'joi';
 import type { MetricsRange } from '#src/db/metricsHistory.js';
-import { AppError } from '#src/domain/errors.js';
 import { time } from './fields.js';
+import { invalidField } from './parse.js';
 
 const HOUR_S = 3_600;
 const DAY_S = 24 * HOUR_S;
@@ -48,12 +48,12 @@ export function readRange({ from, to, step }: MetricsQuery, now = Date.now()): M
   const toMs = to === undefined ? now : Date.parse(to);
   const fromMs = from === undefined ? toMs - DEFAULT_RANGE_MS : Date.parse(from);
   const rangeS = (toMs - fromMs) / 1000;
-  if (!(rangeS > 0)) throw invalid('from', '`from` must be before `to`');
+  if (!(rangeS > 0)) throw invalidField('query.from', '`from` must be before `to`');
   const stepS = step ?? handyStep(rangeS);
   const points = Math.ceil(rangeS / stepS);
   if (points > MAX_POINTS) {
-    throw invalid(
-      'step',
+    throw invalidField(
+      'query.step',
       `That would be ${points} rows, and ${MAX_POINTS} are the most: choose a step of ${Math.ceil(rangeS / MAX_POINTS)}s or more, or a shorter range`,
     );
   }
@@ -63,8 +63,4 @@ export function readRange({ from, to, step }: MetricsQuery, now = Date.now()): M
 function handyStep(rangeS: number): number {
   const least = rangeS / DEFAULT_POINTS;
   return STEPS_S.find(step => step >= least) ?? Math.ceil(least / DAY_S) * DAY_S;
-}
-
-function invalid(field: string, message: string): AppError {
-  return new AppError('invalid-request', { detail: message, errors: [{ path: `query.${field}`, message }] });
 }

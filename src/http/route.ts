@@ -7,7 +7,7 @@ import { jsonBody, NOTHING, type Body } from './bodies.js';
 import { BASE, type ApiContext } from './context.js';
 import type { Api } from './deps.js';
 import { isObject } from './jsonSchema.js';
-import { parse } from './parse.js';
+import { invalidField, parse } from './parse.js';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
@@ -191,10 +191,7 @@ function readIdempotencyKey(ctx: ApiContext): string | undefined {
   if (key === undefined) return undefined;
   if (typeof key === 'string' && IDEMPOTENCY_KEY.test(key)) return key;
   const message = 'Idempotency-Key must be 1 to 255 printable ASCII characters without spaces';
-  throw new AppError('invalid-request', {
-    detail: message,
-    errors: [{ path: 'headers.idempotency-key', message }],
-  });
+  throw invalidField('headers.idempotency-key', message);
 }
 
 function whileConnected(ctx: ApiContext): AbortSignal {

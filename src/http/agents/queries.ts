@@ -6,6 +6,7 @@ import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
 import { eitherOf } from '../aliases.js';
 import type { Page } from '../paging.js';
+import { invalidField } from '../parse.js';
 import { columnsOf, orderBy, SqlFilter } from '../sql.js';
 import type { AgentCreation, AgentInput, AgentListQuery } from './schema.js';
 
@@ -174,9 +175,5 @@ function kept(given: string | null | undefined, stored: string | null): string |
 
 function consistent(settings: AgentSettings): AgentSettings {
   if (settings.tls_mode !== 'pinned' || settings.tls_fingerprint !== null) return settings;
-  const message = 'tls_mode pinned needs a tls_fingerprint';
-  throw new AppError('invalid-request', {
-    detail: message,
-    errors: [{ path: 'body.tls_fingerprint', message }],
-  });
+  throw invalidField('body.tls_fingerprint', 'tls_mode pinned needs a tls_fingerprint');
 }

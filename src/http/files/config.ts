@@ -1,14 +1,12 @@
-import type { ConfigRoot } from '#src/domain/configValue.js';
-import { isConfigList, isConfigObject, parseConfigValue } from '#src/domain/configValue.js';
+import { isConfigList, isConfigObject, parseConfigValue, type ConfigRoot } from '#src/domain/configValue.js';
 import { AppError } from '#src/domain/errors.js';
 import { fileNameOf, parseInnerPath } from '#src/domain/filePath.js';
-import { readProperties } from '#src/domain/serverProperties.js';
 import type { Body } from '../bodies.js';
 import { idParams } from '../fields.js';
 import { readBody } from '../middleware/body.js';
+import { invalidField } from '../parse.js';
 import { defineRoute, type Reply, type Route } from '../route.js';
 import { onServer } from '../servers/policy.js';
-import type { ListedServer } from '../servers/queries.js';
 import { entityTag, isNamed } from './conditions.js';
 import type { ConfigFormat } from './configFormat.js';
 import { jsonConfig } from './jsonConfig.js';
@@ -37,7 +35,7 @@ const body: Body<ConfigRoot> = {
   async read(ctx) {
     const value = parseConfigValue(await readBody(ctx), 'invalid-request');
     if (isConfigObject(value) || isConfigList(value)) return value;
-    throw refused('body', 'The body must be an object or a list');
+    throw invalidField('body', 'The body must be an object or a list');
   },
 };
 
@@ -96,7 +94,7 @@ const write = defineRoute({
       path,
       before => {
         const after = format.change(before.text, change);
-        if (path === SERVER_PROPERTIES) assertOwned(server, before.text, after);
+        if (path === SERVER_PROPERTIES) assertOwnedKept(server, before.text, after, false);
         return after;
       },
       { headers, call: { signal, requestId } },
@@ -105,19 +103,11 @@ const write = defineRoute({
   },
 });
 
-function assertOwned(server: ListedServer, before: string, after: string): void {
-  assertOwnedKept(server, readProperties(before), readProperties(after), false);
-}
-
 function formatOf(path: string): ConfigFormat {
   const [, end = ''] = /\.([a-z]+)$/i.exec(fileNameOf(path)) ?? [];
   const format = FORMATS.get(end.toLowerCase());
   if (format) return format;
-  throw refused('query.path', 'The name of the file must end in .yml, .yaml, .json or .properties');
-}
-
-function refused(path: string, message: string): AppError {
-  return new AppError('invalid-request', { detail: message, errors: [{ path, message }] });
+  throw invalidField('query.path', 'The name of the file must end in .yml, .yaml, .json or .properties');
 }
 
 export const configRoutes: Route[] = [read, write];

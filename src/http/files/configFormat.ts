@@ -1,6 +1,6 @@
-import type { ConfigRoot } from '#src/domain/configValue.js';
-import { isConfigList, isConfigObject, parseConfigValue } from '#src/domain/configValue.js';
+import { isConfigList, isConfigObject, parseConfigValue, type ConfigRoot } from '#src/domain/configValue.js';
 import { AppError } from '#src/domain/errors.js';
+import { invalidField } from '../parse.js';
 
 /** How files of one kind are read and changed. Texts are those of the file; both throw `invalid-config`. */
 export interface ConfigFormat {
@@ -25,7 +25,7 @@ export function assertSameKind(before: ConfigRoot, change: ConfigRoot): void {
   const detail = isConfigList(before)
     ? 'The file holds a list: send a list, which replaces it'
     : 'The file holds an object: send an object, which is merged into it';
-  throw new AppError('invalid-request', { detail, errors: [{ path: 'body', message: detail }] });
+  throw invalidField('body', detail);
 }
 
 /** `at`: index into the text. */

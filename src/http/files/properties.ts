@@ -1,11 +1,13 @@
 import { AppError } from '#src/domain/errors.js';
-import { changeProperties, readProperties as parseProperties } from '#src/domain/serverProperties.js';
+import { readProperties as parseProperties } from '#src/domain/serverProperties.js';
 import { eitherBody, Incoming, jsonBody, streamedBody } from '../bodies.js';
 import { idParams } from '../fields.js';
+import { invalidField } from '../parse.js';
 import { defineRoute, type Reply } from '../route.js';
 import { onServer } from '../servers/policy.js';
 import type { ListedServer } from '../servers/queries.js';
 import { entityTag, isNamed } from './conditions.js';
+import { propertiesConfig } from './propertiesConfig.js';
 import * as schema from './schema.js';
 import { FILE_FAILURES, findFolder } from './serverFolder.js';
 import { changeText, loadText, TEXT_BYTES_MAX } from './textFile.js';
@@ -83,12 +85,7 @@ export const writeProperties = defineRoute({
       SERVER_PROPERTIES,
       before => {
         const after = change(before.text);
-        assertOwnedKept(
-          server,
-          parseProperties(before.text),
-          parseProperties(after),
-          body instanceof Incoming,
-        );
+        assertOwnedKept(server, before.text, after, body instanceof Incoming);
         return after;
       },
       { headers, call },
@@ -98,11 +95,7 @@ export const writeProperties = defineRoute({
 });
 
 function changing(input: schema.PropertyInput): (text: string) => string {
-  const changes = Object.entries(input).map(([key, value]): [string, string | null] => [
-    key,
-    value === null ? null : String(value),
-  ]);
-  return text => changeProperties(text, Object.fromEntries(changes));
+  return text => propertiesConfig.change(text, input);
 }
 
 function replacing(text: string): (before: string) => string {
@@ -118,15 +111,16 @@ async function textOf({ bytes }: Incoming): Promise<string> {
 /** They may stay as they are, or become what the server's settings say; a text that leaves them out gets them back. */
 export function assertOwnedKept(
   server: ListedServer,
-  before: schema.Properties,
-  after: schema.Properties,
+  textBefore: string,
+  textAfter: string,
   mayBeAbsent: boolean,
 ): void {
+  const [before, after] = [parseProperties(textBefore), parseProperties(textAfter)];
   for (const [key, settingOf] of Object.entries(OWNED)) {
     const value = after[key];
     if (value === before[key] || value === String(settingOf(server))) continue;
     if (value === undefined && mayBeAbsent) continue;
     const message = `${key} follows the server’s own settings: change ${SETTING_OF[key]} by PUT /servers/:id`;
-    throw new AppError('invalid-request', { detail: message, errors: [{ path: `body.${key}`, message }] });
+    throw invalidField(`body.${key}`, message);
   }
 }

@@ -1,13 +1,13 @@
 import { isConfigList, type ConfigValue } from '#src/domain/configValue.js';
-import { AppError } from '#src/domain/errors.js';
 import { changeProperties, readProperties } from '#src/domain/serverProperties.js';
+import { invalidField } from '../parse.js';
 import type { ConfigFormat } from './configFormat.js';
 
 /** Any file in the format of java.util.Properties, with the bytes of the file as latin1. All values are texts. */
 export const propertiesConfig: ConfigFormat = {
   read: text => readProperties(text),
   change(text, change) {
-    if (isConfigList(change)) throw refused('body', 'A .properties file holds keys, not a list');
+    if (isConfigList(change)) throw invalidField('body', 'A .properties file holds keys, not a list');
     const changes = Object.entries(change).map(([key, value]): [string, string | null] => [
       key,
       value === null ? null : textOf(key, value),
@@ -17,10 +17,7 @@ export const propertiesConfig: ConfigFormat = {
 };
 
 function textOf(key: string, value: ConfigValue): string {
-  if (typeof value === 'object') throw refused(`body.${key}`, `${key} can be a text, number or boolean here`);
+  if (typeof value === 'object')
+    throw invalidField(`body.${key}`, `${key} can be a text, number or boolean here`);
   return String(value);
-}
-
-function refused(path: string, message: string): AppError {
-  return new AppError('invalid-request', { detail: message, errors: [{ path, message }] });
 }

@@ -4,6 +4,7 @@ import { violatedConstraint } from '#src/db/errors.js';
 import { row, rows } from '#src/db/sql.js';
 import { AppError } from '#src/domain/errors.js';
 import { chooseAgent, type BalancerStrategy, type PlacementCandidate } from '#src/domain/placement.js';
+import { invalidField } from '../parse.js';
 import { columnsOf } from '../sql.js';
 import type { ServerSettings } from './settings.js';
 
@@ -86,10 +87,7 @@ async function lockAgent(db: Database, transaction: Transaction, agentId: string
     'SELECT cordoned OR quarantined AS closed FROM agents WHERE id = $1 FOR NO KEY UPDATE',
     { bind: [agentId], transaction },
   );
-  if (!agent) {
-    const message = 'There is no such agent';
-    throw new AppError('invalid-request', { detail: message, errors: [{ path: 'body.agent_id', message }] });
-  }
+  if (!agent) throw invalidField('body.agent_id', 'There is no such agent');
   if (agent.closed) throw new AppError('no-agent', { detail: 'The agent takes no new servers' });
 }
 

@@ -1,6 +1,6 @@
 import type { FailoverPolicy, ServerRow } from '#src/db/types.js';
-import { AppError } from '#src/domain/errors.js';
 import { eitherOf } from '../aliases.js';
+import { invalidField } from '../parse.js';
 import type { ServerCreation, ServerInput } from './schema.js';
 
 /** The columns that are the user's to say; all else about a server is written by operations. */
@@ -37,7 +37,7 @@ const DEFAULT_MAX_MB = 2048;
 /** A port of null is still to be chosen. */
 export function settingsOfNew(input: ServerCreation, defaults: SettingDefaults): ServerSettings {
   const serverType = eitherOf(undefined, ['server_type', 'type'], input.server_type, input.type);
-  if (serverType === undefined) throw invalid('server_type', 'server_type is required');
+  if (serverType === undefined) throw invalidField('body.server_type', 'server_type is required');
   const min = eitherOf(undefined, ['memory_min', 'ram_min'], input.memory_min, input.ram_min);
   const max = eitherOf(undefined, ['memory_max', 'ram_max'], input.memory_max, input.ram_max);
   return consistent({
@@ -98,13 +98,13 @@ export function changedSettings(current: ServerRow, input: ServerInput): ServerS
 
 function consistent(settings: ServerSettings): ServerSettings {
   if (settings.memory_min > settings.memory_max) {
-    throw invalid(
-      'memory_min',
+    throw invalidField(
+      'body.memory_min',
       `memory_min (${settings.memory_min}) is more than memory_max (${settings.memory_max})`,
     );
   }
   if ((settings.jar_url === null) !== (settings.jar_sha256 === null)) {
-    throw invalid('jar_sha256', 'jar_url and jar_sha256 come together or not at all');
+    throw invalidField('body.jar_sha256', 'jar_url and jar_sha256 come together or not at all');
   }
   return settings;
 }
@@ -113,14 +113,10 @@ function consistent(settings: ServerSettings): ServerSettings {
 function assertSameSoftware(current: ServerSettings, changed: ServerSettings): void {
   for (const column of ['server_type', 'version', 'jar_url', 'jar_sha256'] as const) {
     if (current[column] !== changed[column])
-      throw invalid(column, `${column} can't change once the server is installed`);
+      throw invalidField(`body.${column}`, `${column} can't change once the server is installed`);
   }
 }
 
 function majorOf(version: number | string | null | undefined): number | null {
   return version === null || version === undefined || version === '' ? null : Number(version);
-}
-
-function invalid(field: string, message: string): AppError {
-  return new AppError('invalid-request', { detail: message, errors: [{ path: `body.${field}`, message }] });
 }
