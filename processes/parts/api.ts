@@ -18,7 +18,7 @@ import { createIdentities, type Identities } from '#src/security/identities.js';
 import type { Config } from '#src/config.js';
 import type { Core } from './core.js';
 import { refuseDevelopmentPasswords } from './developmentPasswords.js';
-import { sourcesOf } from './sources.js';
+import { findProfileOf, sourcesOf } from './sources.js';
 import type { TemporalLink } from './temporalLink.js';
 
 const POLL_MS = 1_000;
@@ -56,6 +56,7 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
     operations,
     gateway,
     sources: sourcesOf(config),
+    findProfile: findProfileOf(config),
     identities,
     createLimiter,
     logger,
@@ -158,7 +159,7 @@ function redisCheck({ config, bus }: Core): NeighbourCheck {
 }
 
 function settingsOf({ config, jwtSecret }: Core): ApiSettings {
-  const { auth, http, limits, servers, failover, agents, lease, upstreams }: Config = config;
+  const { auth, http, limits, servers, failover, agents, lease }: Config = config;
   return {
     auth: {
       jwtSecret,
@@ -175,7 +176,6 @@ function settingsOf({ config, jwtSecret }: Core): ApiSettings {
       allowPrivateUrls: servers.allowPrivateUrls,
       failoverPolicyDefault: failover.policyDefault,
       balancer: agents.balancer,
-      mojangApiUrl: upstreams.mojangApi,
     },
   };
 }

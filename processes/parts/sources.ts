@@ -1,5 +1,6 @@
 import type { Config } from '#src/config.js';
 import { createFindJava, type FindJava } from '#src/provisioning/adoptium.js';
+import { createFindProfile, type FindProfile } from '#src/provisioning/mojangProfiles.js';
 import { createSources, type Sources } from '#src/provisioning/sources.js';
 import { Upstream } from '#src/provisioning/upstream.js';
 
@@ -12,6 +13,15 @@ export function sourcesOf(config: Config): Sources {
 export function findJavaOf(config: Config): FindJava {
   const { adoptium: base } = config.upstreams;
   return createFindJava(new Upstream({ name: 'Adoptium', base, ...mannersOf(config) }));
+}
+
+/** A request waits for it, and the answer is a line. */
+const PROFILE_LIMITS = { timeoutMs: 5_000, maxBytes: 16 * 1024, redirects: 0 };
+
+/** Where the ids of players come from, by the settings. */
+export function findProfileOf(config: Config): FindProfile {
+  const { mojangApi: base } = config.upstreams;
+  return createFindProfile(new Upstream({ name: 'Mojang', base, ...mannersOf(config), ...PROFILE_LIMITS }));
 }
 
 function mannersOf({ upstreams, http, mail, servers }: Config) {

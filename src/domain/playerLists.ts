@@ -21,6 +21,11 @@ export interface Player {
   uuid: string;
 }
 
+/** A UUID of its 32 hex digits. */
+export function withHyphens(hex: string): string {
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
 export interface Listing {
   /** Operators: 1 to 4; absent: as the server's op-permission-level has it. */
   level?: number;

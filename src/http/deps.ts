@@ -8,6 +8,7 @@ import type { BalancerStrategy } from '#src/domain/placement.js';
 import type { Logger } from '#src/observability/logger.js';
 import type { Operations } from '#src/operations/operations.js';
 import type { ArtifactSource } from '#src/provisioning/artifact.js';
+import type { FindProfile } from '#src/provisioning/mojangProfiles.js';
 import type { Identities } from '#src/security/identities.js';
 import type { PasswordCost } from '#src/security/password.js';
 import type { Authenticate } from './authenticate.js';
@@ -23,6 +24,8 @@ export interface ApiDeps {
   gateway: AgentGateway;
   /** Where the servers of each type come from. */
   sources: Readonly<Record<ServerType, ArtifactSource>>;
+  /** Who tells the ids of players, where a stopped server does not know them. */
+  findProfile: FindProfile;
   identities: Identities;
   /** Told when a session ends, so that sockets and other processes look again. Absent: there are none. */
   bus: Pick<Bus, 'publish'>;
@@ -83,7 +86,5 @@ export interface ApiSettings {
     allowPrivateUrls: boolean;
     failoverPolicyDefault: FailoverPolicy;
     balancer: BalancerStrategy;
-    /** Who tells the ids of players, where a stopped server does not know them. */
-    mojangApiUrl: string;
   };
 }

@@ -17,6 +17,8 @@ export interface UpstreamOptions {
   /** For a whole answer, its redirects included. */
   timeoutMs?: number;
   maxBytes?: number;
+  /** How often it may send us on; 3 unless given. */
+  redirects?: number;
 }
 
 interface FetchOptions {
@@ -89,8 +91,9 @@ export class Upstream {
     absent: readonly number[],
     signal: AbortSignal,
   ): Promise<Buffer | null> {
+    const { redirects = REDIRECTS_MAX } = this.options;
     let url = target;
-    for (let hop = 0; hop <= REDIRECTS_MAX; hop++) {
+    for (let hop = 0; hop <= redirects; hop++) {
       const answer = await this.get(url, signal);
       const { statusCode: status = 0, headers } = answer;
       if (status === 200) return this.read(answer);

@@ -15,6 +15,7 @@ import { createRateLimiter } from '#src/http/rateLimiter.js';
 import { createLogger } from '#src/observability/logger.js';
 import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
+import { AppError } from '#src/domain/errors.js';
 import { createSources, type Sources } from '#src/provisioning/sources.js';
 import { createIdentities, type Identities } from '#src/security/identities.js';
 import { buildUser, TEST_PASSWORD } from '../build.js';
@@ -95,6 +96,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     identities,
     createLimiter: createRateLimiter,
     sources: unreachableSources(),
+    findProfile: () => Promise.reject(new AppError('upstream-failed')),
     metrics: new Registry(),
     neighbours: { temporal: async () => 'down', redis: async () => 'disabled' },
     validateResponses: true,
@@ -123,7 +125,6 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
         allowPrivateUrls: true,
         failoverPolicyDefault: 'never',
         balancer: 'least_load',
-        mojangApiUrl: 'http://127.0.0.1:1',
         ...options.servers,
       },
     },

@@ -6,6 +6,8 @@ import { expect } from 'chai';
 import { freePort } from '#processes/dev/ports.js';
 import { ProcessState, type ServerResponse } from '#proto/gen/agent.js';
 import { rows } from '#src/db/sql.js';
+import { createFindProfile } from '#src/provisioning/mojangProfiles.js';
+import { Upstream } from '#src/provisioning/upstream.js';
 import { buildAgent, buildServer } from '#test/build.js';
 import { type AgentClient, connectAgent } from '#test/harness/agentClient.js';
 import { startAgentProcess, type AgentProcess } from '#test/harness/agentProcess.js';
@@ -67,9 +69,16 @@ describe('whitelist, ops and bans over the API', function () {
     const address = mojang.address();
     if (address === null || typeof address === 'string') throw new Error('Mojang got no port');
     java = await makeFakeJava();
-    const servers = { mojangApiUrl: `http://127.0.0.1:${address.port}` };
+    const findProfile = createFindProfile(
+      new Upstream({
+        name: 'Mojang',
+        base: `http://127.0.0.1:${address.port}`,
+        urls: { allowPrivate: false },
+        userAgent: 'AYMC (test@example.org)',
+      }),
+    );
     [api, agent] = await Promise.all([
-      startTestApi({ servers }),
+      startTestApi({ deps: { findProfile } }),
       startAgentProcess({ token: null, javaHome: java.home }),
     ]);
     client = connectAgent(agent);
