@@ -8,6 +8,7 @@ export const CODES = {
   'not-found': status.NOT_FOUND,
   'file-not-found': status.NOT_FOUND,
   'file-exists': status.ALREADY_EXISTS,
+  'file-changing': status.ABORTED,
   'folder-too-large': status.RESOURCE_EXHAUSTED,
   'precondition-failed': status.FAILED_PRECONDITION,
   'too-many-transfers': status.RESOURCE_EXHAUSTED,

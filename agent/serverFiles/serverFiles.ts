@@ -161,7 +161,7 @@ async function* chunksOf(handle: FileHandle, { offset, length }: OpenedFile): As
   for (let position = offset; position < offset + length;) {
     const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, offset + length - position));
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-    if (bytesRead === 0) throw new AgentError('agent-failed', 'the file was cut while it was read');
+    if (bytesRead === 0) throw new AgentError('file-changing', 'the file was cut while it was read');
     position += bytesRead;
     yield buffer.subarray(0, bytesRead);
   }

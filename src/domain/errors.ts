@@ -138,6 +138,7 @@ export const ERRORS = {
   'agent-failed': facts(502, 'The agent failed', 'INTERNAL', true),
   'invalid-path': facts(400, 'The path leaves the server’s folder', 'INVALID_ARGUMENT'),
   'file-not-found': facts(404, 'There is no such file', 'NOT_FOUND'),
+  'file-changing': facts(409, 'The file was changed while it was read', 'ABORTED', true),
   'file-exists': facts(409, 'Something has that name already', 'ALREADY_EXISTS'),
   'invalid-config': facts(422, 'The file is not what its name says', 'FAILED_PRECONDITION'),
   'folder-too-large': facts(422, 'The folder has too many entries to be listed', 'RESOURCE_EXHAUSTED'),

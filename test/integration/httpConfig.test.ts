@@ -1,5 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { buildAgent, buildServer } from '#test/build.js';
 import { startAgentProcess, type AgentProcess } from '#test/harness/agentProcess.js';
@@ -92,6 +93,21 @@ describe('files of settings over the API', function () {
     expect(
       codeOf(await put('a.yml', '{"__proto__": {"x": 1}}', { 'Content-Type': 'application/json' })),
     ).to.equal('400 invalid-json');
+  });
+
+  it('are read also while a server writes them in place, over and over', async () => {
+    const read = new AbortController();
+    const writing = (async () => {
+      while (!read.signal.aborted) {
+        await writeFile(join(folder, 'live.properties'), `motd=${'x'.repeat(200_000)}`);
+        await sleep(5); // long enough for one whole look between two writes
+      }
+    })();
+    const codes = new Set<string>();
+    for (let look = 0; look < 60; look++) codes.add(codeOf(await get('live.properties')));
+    read.abort();
+    await writing;
+    expect([...codes]).to.deep.equal(['200']);
   });
 
   it('of many who change one file at the same time nobody’s change is lost', async () => {

@@ -11,6 +11,7 @@ import {
   rm,
   stat,
   symlink,
+  truncate,
   writeFile,
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -190,6 +191,14 @@ describe('files of a server, on its host', () => {
     tags.add((await files.list(at('')))[0]?.etag ?? '');
     expect(tags.size).to.equal(4);
     expect([...tags].every(tag => /^[a-z0-9-]{1,100}$/.test(tag))).to.equal(true);
+  });
+
+  it('a file that is cut while it is read says so, instead of ending early', async () => {
+    await writeFile(join(folder, 'ops.json'), '[{"name":"Steve"}]');
+    const content = await files.open({ file: at('ops.json'), offset: 0, length: 0 });
+    await truncate(join(folder, 'ops.json'));
+    expect(await codeOf(content.chunks().next())).to.equal('file-changing');
+    await content.close();
   });
 
   it('an upload is unseen until it is whole, keeps the permissions, and is gone when it is given up', async () => {

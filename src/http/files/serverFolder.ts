@@ -9,6 +9,7 @@ import { findAgentOf, type ListedServer } from '../servers/queries.js';
 export const FILE_FAILURES: readonly ErrorCode[] = [
   'invalid-path',
   'file-not-found',
+  'file-changing',
   'not-installed',
   ...AGENT_FAILURES,
 ];

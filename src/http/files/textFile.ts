@@ -9,7 +9,7 @@ import type { ServerFolder } from './serverFolder.js';
 
 /** Of files that are read whole. */
 export const TEXT_BYTES_MAX = 1024 * 1024;
-/** Changes that meet one another: each is made on what the one before it has left. */
+/** Of changes that meet one another, and of looks at a file that is being written. */
 const ATTEMPTS_MAX = 5;
 
 /** One byte a character (latin1), so that nothing changes on its way through us. */
@@ -19,28 +19,43 @@ export interface TextFile {
   etag: string | null;
 }
 
-/** Rejects with `body-too-large`, and like every call about files. */
+/**
+ * A server writes its files in place: one that was cut while it was read is read again. Rejects with `body-too-large`,
+ * and like every call about files.
+ */
 export async function loadText(
   { gateway }: Pick<Api, 'gateway'>,
+  folder: ServerFolder,
+  path: string,
+  call: CallOptions,
+): Promise<TextFile> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await readText(gateway, folder, path, call);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      if (error.code === 'file-not-found') return { text: '', etag: null };
+      if (error.code !== 'file-changing' || attempt === ATTEMPTS_MAX) throw error;
+    }
+  }
+}
+
+async function readText(
+  gateway: Api['gateway'],
   { agent, at }: ServerFolder,
   path: string,
   call: CallOptions,
 ): Promise<TextFile> {
-  try {
-    const { opened, content } = await gateway.files.download(agent, at(path), { offset: 0, length: 0 }, call);
-    if (opened.length > TEXT_BYTES_MAX) {
-      await content.return();
-      throw new AppError('body-too-large', {
-        detail: `${fileNameOf(path)} has more than ${TEXT_BYTES_MAX} bytes`,
-      });
-    }
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of content) chunks.push(chunk);
-    return { text: Buffer.concat(chunks).toString('latin1'), etag: known(opened.facts).etag };
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'file-not-found') return { text: '', etag: null };
-    throw error;
+  const { opened, content } = await gateway.files.download(agent, at(path), { offset: 0, length: 0 }, call);
+  if (opened.length > TEXT_BYTES_MAX) {
+    await content.return();
+    throw new AppError('body-too-large', {
+      detail: `${fileNameOf(path)} has more than ${TEXT_BYTES_MAX} bytes`,
+    });
   }
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of content) chunks.push(chunk);
+  return { text: Buffer.concat(chunks).toString('latin1'), etag: known(opened.facts).etag };
 }
 
 /**
