@@ -56,7 +56,7 @@ const CANCEL_RETRY_MS = 500;
 
 export function createAgentActivities(deps: AgentActivityDeps): AgentActivities {
   const activity = (work: AgentWork) => (input: AgentWorkInput) => runOnAgent(deps, work, input);
-  const [provision, start, stop, kill, remove, installJava] = AGENT_WORK;
+  const [provision, start, stop, kill, remove, installJava, stage, snapshot, revert, discard] = AGENT_WORK;
   return {
     provisionOnAgent: activity(provision),
     startOnAgent: activity(start),
@@ -64,6 +64,10 @@ export function createAgentActivities(deps: AgentActivityDeps): AgentActivities 
     killOnAgent: activity(kill),
     deleteOnAgent: activity(remove),
     installJavaOnAgent: activity(installJava),
+    stageOnAgent: activity(stage),
+    snapshotOnAgent: activity(snapshot),
+    revertOnAgent: activity(revert),
+    discardOnAgent: activity(discard),
   };
 }
 
@@ -106,7 +110,16 @@ async function runOnAgent(
 }
 
 function bringsJava(work: WorkRequest['work']): boolean {
-  return work?.$case === 'installJava' || (work?.$case === 'provision' && work.provision.java !== undefined);
+  switch (work?.$case) {
+    case 'installJava':
+      return true;
+    case 'provision':
+      return work.provision.java !== undefined;
+    case 'stage':
+      return work.stage.java !== undefined;
+    default:
+      return false;
+  }
 }
 
 /** An upstream that can't be asked for longer than an agent may take to be reached fails the operation, too. */

@@ -7,6 +7,8 @@ import {
 } from '#proto/gen/agent.js';
 import type { AgentWork, AgentWorkInput } from '#src/contracts/activities.js';
 import type { WorkSubject } from '#src/db/workSubject.js';
+import { softwareAfter } from '#src/db/upgrades.js';
+import { canDo } from '#src/domain/capabilities.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
 import { requiredJavaMajor } from '#src/domain/javaVersion.js';
 import type { JavaWish } from '#src/domain/javaRuntimes.js';
@@ -39,17 +41,27 @@ const ARTIFACT_KINDS = {
 export async function buildWork(
   work: AgentWork,
   input: AgentWorkInput,
-  { operation, server, agent }: WorkSubject,
+  { operation, server: recorded, agent }: WorkSubject,
   sources: WorkSources,
 ): Promise<WorkRequest['work']> {
   if (work === 'installJava') {
     const wish = { major: versionIn(operation.params), pinned: true };
     return { $case: 'installJava', installJava: { java: await sources.findJava(agent, wish) } };
   }
-  if (!server) throw new AppError('internal', { detail: 'The operation has no server' });
+  if (!recorded) throw new AppError('internal', { detail: 'The operation has no server' });
+  const server = input.upgraded ? { ...recorded, ...softwareAfter(recorded, operation.params) } : recorded;
   switch (work) {
     case 'provision':
       return { $case: 'provision', provision: await provisionWork(server, agent, sources) };
+    case 'stage':
+      assertUpgrades(agent);
+      return { $case: 'stage', stage: await provisionWork(server, agent, sources) };
+    case 'snapshot':
+      return { $case: 'snapshot', snapshot: {} };
+    case 'revert':
+      return { $case: 'revert', revert: {} };
+    case 'discard':
+      return { $case: 'discard', discard: {} };
     case 'start':
       return { $case: 'start', start: startWork(server, agent) };
     case 'stop':
@@ -62,12 +74,18 @@ export async function buildWork(
         },
       };
     case 'kill':
-      return { $case: 'kill', kill: {} };
+      // One that has not taken the place of the current operation leaves it that.
+      return { $case: 'kill', kill: { beside: recorded.current_op_id !== operation.id } };
     case 'delete':
       return { $case: 'delete', delete: {} };
     default:
       return assertNever(work);
   }
+}
+
+function assertUpgrades({ capabilities }: AgentRow): void {
+  if (canDo(capabilities, 'upgrade')) return;
+  throw new AppError('agent-unsupported', { detail: 'This agent keeps no copy of a server to go back to' });
 }
 
 /** Checked when it was accepted. */

@@ -4,6 +4,8 @@ import { beginOperation, markInstalled, noteUndone, transitionServer } from '#sr
 import type { Database } from '#src/db/connect.js';
 import { finishOperation } from '#src/db/endOperation.js';
 import { findOperation } from '#src/db/operationQueries.js';
+import { markUpgraded } from '#src/db/upgrades.js';
+import { loadWork } from '#src/db/workSubject.js';
 import { AppError } from '#src/domain/errors.js';
 
 export interface OperationActivityDeps {
@@ -40,6 +42,15 @@ export function createOperationActivities({ db, bus, sendNow }: OperationActivit
 
     async markInstalled({ operationId }) {
       await markInstalled(db, await serverOf(operationId));
+    },
+
+    async markUpgraded({ operationId }) {
+      poke(operationId, await markUpgraded(db, operationId));
+    },
+
+    async readDesiredState({ operationId }) {
+      const { server } = await loadWork(db, operationId);
+      return server?.desired_state ?? 'stopped';
     },
 
     async noteUndone({ operationId, step }) {

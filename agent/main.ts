@@ -30,6 +30,8 @@ import { killServer } from './work/kill.js';
 import { Ledger } from './work/ledger.js';
 import { provisionServer } from './work/provision.js';
 import { type PerformStep, WorkRunner } from './work/runner.js';
+import { discardSnapshot, revertToSnapshot, takeSnapshot } from './work/snapshot.js';
+import { stageInstall } from './work/stage.js';
 import { startServer } from './work/start.js';
 import { stopServer } from './work/stop.js';
 
@@ -103,6 +105,7 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
     path,
   });
   const provisioning = { ...installers, buildTools: new BuildTools(installers), javaInstaller };
+  const snapshots = { paths, path };
   const perform: PerformStep = (work, context) => {
     switch (work.$case) {
       case 'provision':
@@ -113,6 +116,14 @@ async function startAgent(config: AgentConfig, log: Logger): Promise<{ close: ()
         return stopServer(context, work.stop);
       case 'kill':
         return killServer(context);
+      case 'stage':
+        return stageInstall(provisioning, context, work.stage);
+      case 'snapshot':
+        return takeSnapshot(snapshots, context);
+      case 'revert':
+        return revertToSnapshot(snapshots, context);
+      case 'discard':
+        return discardSnapshot(snapshots, context);
       case 'delete':
         return deleteServer(paths, registry, context);
       default:

@@ -102,7 +102,7 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
     ledger,
     log,
     files: new FakeFiles(),
-    capabilities: options.capabilities ?? ['work', 'dedup', 'adopt', 'events', 'provision', 'files'],
+    capabilities: options.capabilities ?? ['work', 'dedup', 'adopt', 'events', 'provision', 'files', 'upgrade'],
     identity,
   });
 

@@ -6,6 +6,7 @@ export { killServer } from './killServer.js';
 export { provisionServer } from './provisionServer.js';
 export { deleteServer } from './deleteServer.js';
 export { installJava } from './installJava.js';
+export { upgradeServer } from './upgradeServer.js';
 export { reconcile } from './reconcile.js';
 export { healthSweep } from './healthSweep.js';
 export { maintainPartitions } from './maintainPartitions.js';

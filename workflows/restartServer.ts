@@ -10,7 +10,7 @@ export function restartServer(input: OperationInput): Promise<Outcome> {
       await run.onAgentToTheEnd('stop', { title: 'Stop and wait until ended' });
       await run.transition('stopped');
       await run.transition('startRequested');
-      await run.onAgent('start', { title: 'Start and wait until ready', undoByStop: true });
+      await run.onAgent('start', { title: 'Start and wait until ready', undoBy: 'stop' });
       await run.transition('ready');
     },
   });

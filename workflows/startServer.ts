@@ -7,7 +7,7 @@ export function startServer(input: OperationInput): Promise<Outcome> {
     failed: 'startFailed',
     async body(run) {
       await run.transition('startRequested');
-      await run.onAgent('start', { title: 'Start and wait until ready', undoByStop: true });
+      await run.onAgent('start', { title: 'Start and wait until ready', undoBy: 'stop' });
       await run.transition('ready');
     },
   });

@@ -15,7 +15,7 @@ type Version2 = FileRpcs &
   >;
 
 /** Absent = cannot. `leases` is there where a control plane can be asked for one. */
-const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision', 'samples', 'files'];
+const CAPABILITIES = ['work', 'dedup', 'adopt', 'events', 'provision', 'samples', 'files', 'upgrade'];
 /** Progress comes at most this often; the end of a step at once. */
 const PROGRESS_EVERY_MS = 200;
 

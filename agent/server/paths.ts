@@ -30,6 +30,8 @@ export interface AgentPaths {
   readonly servers: string;
   /** What installers make, a folder a server, on its way into the server's own. */
   readonly installs: string;
+  /** Copies of servers' folders, one a server, on the file system of the folders themselves. */
+  readonly snapshots: string;
   /** Where BuildTools works, a folder a Minecraft version. */
   readonly builds: string;
   readonly java: string;
@@ -52,6 +54,7 @@ export function agentPaths(workDir: string): AgentPaths {
     trash: join(hidden, 'trash'),
     uploads: join(hidden, 'uploads'),
     installs: join(hidden, 'installs'),
+    snapshots: join(hidden, 'snapshots'),
     builds: join(hidden, 'builds'),
     java: join(hidden, 'java'),
     javaStaging: join(hidden, 'java-staging'),

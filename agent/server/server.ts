@@ -119,8 +119,12 @@ export class ManagedServer extends EventEmitter<{ look: []; console: [] }> {
   }
 
   async saveFacts(facts: ServerFacts): Promise<void> {
-    this.facts = { ...this.facts, ...facts };
-    await saveFacts(this.paths.facts, this.facts);
+    await this.replaceFacts({ ...this.facts, ...facts });
+  }
+
+  async replaceFacts(facts: ServerFacts): Promise<void> {
+    this.facts = facts;
+    await saveFacts(this.paths.facts, facts);
   }
 
   /**

@@ -27,6 +27,7 @@ export async function deleteServer(
     ['files', server.paths.folder],
     ['state', server.paths.state],
     ['install', join(paths.installs, server.id)],
+    ['snapshot', join(paths.snapshots, server.id)],
   ] as const) {
     const target = join(paths.trash, `${server.id}-${kind}-${suffix}`);
     if (await renameIfThere(folder, target)) trashed.push(target);

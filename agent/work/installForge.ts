@@ -50,9 +50,7 @@ export async function installForge(
   if (artifact === order.key && launch && (await exists(join(folder, pathOf(launch)))))
     return installationOf(order, launch);
 
-  const root = join(deps.paths.installs, server.id);
-  const staging = { root, files: join(root, 'files'), finished: join(root, 'finished.json') };
-  const made = (await finishedOf(staging, order)) ?? (await makeInstall(deps, staging, context, order));
+  const { staging, launch: made } = await stageForge(deps, context, order);
   signal.throwIfAborted();
   report({ phase: 'installing', percent: 100 });
   if (await exists(join(folder, JVM_ARGS_FILE)))
@@ -63,6 +61,18 @@ export async function installForge(
     throw new AgentError('install-failed', `${pathOf(made)} is gone; the next try runs the installer again`);
   }
   return installationOf(order, made);
+}
+
+/** The folder with what the installer made of this order, made now if there is none. */
+export async function stageForge(
+  deps: InstallerDeps,
+  context: StepContext,
+  order: InstallOrder,
+): Promise<{ staging: Staging; launch: StartFile }> {
+  const root = join(deps.paths.installs, context.server.id);
+  const staging = { root, files: join(root, 'files'), finished: join(root, 'finished.json') };
+  const launch = (await finishedOf(staging, order)) ?? (await makeInstall(deps, staging, context, order));
+  return { staging, launch };
 }
 
 function installationOf({ key }: InstallOrder, launch: StartFile): Installation {

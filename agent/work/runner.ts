@@ -23,7 +23,13 @@ export type PerformOwn = (work: OwnWork, context: OwnContext) => Promise<void>;
 export type AdmitWork = (work: Work, serverId: string) => void;
 
 /** Only these can be undone halfway; anything else may be cancelled while it waits for its turn. */
-const CANCELLABLE: ReadonlySet<Work['$case']> = new Set(['provision', 'start', 'installJava']);
+const CANCELLABLE: ReadonlySet<Work['$case']> = new Set([
+  'provision',
+  'start',
+  'installJava',
+  'stage',
+  'snapshot',
+]);
 
 /** While a step waits, its watchers hear from it at least this often: silence means that the agent is gone. */
 const HEARTBEAT_MS = 5_000;
@@ -100,7 +106,7 @@ export class WorkRunner {
     // Not written down when refused: the same pair may be tried again.
     if (!late) this.deps.admit(work, serverId);
 
-    const entry = newEntry(key, serverId, fence, request);
+    const entry = newEntry(key, serverId, isBeside(work) ? ledger.fenceOf(serverId) : fence, request);
     if (late) {
       await ledger.accept(entry);
       await this.#finish(entry, WorkState.FAILED, superseded());
@@ -114,7 +120,7 @@ export class WorkRunner {
       this.#tasks.delete(ledgerKey(key.opId, key.step));
       throw error;
     }
-    this.#supersedeOlder(serverId, fence);
+    this.#supersedeOlder(serverId, entry.fence);
     this.#enqueue(task);
     return this.#statusOf(entry);
   }
@@ -269,6 +275,7 @@ export class WorkRunner {
     return {
       ...this.#ownContextOf(task),
       server,
+      opId: entry.opId,
       runId: `${entry.opId}/${entry.step}`,
       fence: entry.fence,
       uncancellable: task.uncancellable,
@@ -346,6 +353,11 @@ export class WorkRunner {
       this.deps.log.warn({ err: error }, 'the ledger could not be pruned');
     }
   }
+}
+
+/** A kill in the middle of an operation that goes on: it ends the process, and nobody's turn. */
+function isBeside(work: Work): boolean {
+  return work.$case === 'kill' && work.kill.beside;
 }
 
 function superseded(): AgentError {

@@ -26,6 +26,7 @@ export interface OwnContext {
 
 export interface StepContext extends OwnContext {
   readonly server: ManagedServer;
+  readonly opId: string;
   /** `{op_id}/{step}`: what a start names its run, and how it finds it again. */
   readonly runId: string;
   readonly fence: Fence;

@@ -211,6 +211,8 @@ async function createWorkers(
       activities: {
         provisionOnAgent: agentWork.provisionOnAgent,
         installJavaOnAgent: agentWork.installJavaOnAgent,
+        stageOnAgent: agentWork.stageOnAgent,
+        snapshotOnAgent: agentWork.snapshotOnAgent,
       },
     }),
     Worker.create({

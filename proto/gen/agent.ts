@@ -647,6 +647,12 @@ export interface WorkRequest {
     | { $case: "kill"; kill: KillWork }
     | { $case: "delete"; delete: DeleteWork }
     | { $case: "installJava"; installJava: InstallJavaWork }
+    | //
+    /** Gets everything ready that a provision of the same needs, and touches nothing of the server, which may run. */
+    { $case: "stage"; stage: ProvisionWork }
+    | { $case: "snapshot"; snapshot: SnapshotWork }
+    | { $case: "revert"; revert: RevertWork }
+    | { $case: "discard"; discard: DiscardWork }
     | undefined;
 }
 
@@ -733,6 +739,20 @@ export interface StopWork {
 
 /** SIGKILL of the whole process group. */
 export interface KillWork {
+  /** Another operation of the server goes on: its steps are neither ended nor refused from here on. */
+  beside: boolean;
+}
+
+/** Copies the folder of a server that does not run, for this operation: one a server, the one before is removed. */
+export interface SnapshotWork {
+}
+
+/** Puts the operation's snapshot in the place of the server's folder. Succeeds at once when there is none. */
+export interface RevertWork {
+}
+
+/** Removes the operation's snapshot and what has been staged. */
+export interface DiscardWork {
 }
 
 /** Stops what runs, then removes the server's folder and records. */
@@ -5106,6 +5126,18 @@ export const WorkRequest: MessageFns<WorkRequest> = {
       case "installJava":
         InstallJavaWork.encode(message.work.installJava, writer.uint32(122).fork()).join();
         break;
+      case "stage":
+        ProvisionWork.encode(message.work.stage, writer.uint32(130).fork()).join();
+        break;
+      case "snapshot":
+        SnapshotWork.encode(message.work.snapshot, writer.uint32(138).fork()).join();
+        break;
+      case "revert":
+        RevertWork.encode(message.work.revert, writer.uint32(146).fork()).join();
+        break;
+      case "discard":
+        DiscardWork.encode(message.work.discard, writer.uint32(154).fork()).join();
+        break;
     }
     return writer;
   },
@@ -5209,6 +5241,38 @@ export const WorkRequest: MessageFns<WorkRequest> = {
             }
 
             message.work = { $case: "installJava", installJava: InstallJavaWork.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.work = { $case: "stage", stage: ProvisionWork.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.work = { $case: "snapshot", snapshot: SnapshotWork.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.work = { $case: "revert", revert: RevertWork.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.work = { $case: "discard", discard: DiscardWork.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -5820,11 +5884,14 @@ export const StopWork: MessageFns<StopWork> = {
 };
 
 function createBaseKillWork(): KillWork {
-  return {};
+  return { beside: false };
 }
 
 export const KillWork: MessageFns<KillWork> = {
-  encode(_: KillWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: KillWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.beside !== false) {
+      writer.uint32(8).bool(message.beside);
+    }
     return writer;
   },
 
@@ -5838,6 +5905,119 @@ export const KillWork: MessageFns<KillWork> = {
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
       const message = createBaseKillWork();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.beside = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSnapshotWork(): SnapshotWork {
+  return {};
+}
+
+export const SnapshotWork: MessageFns<SnapshotWork> = {
+  encode(_: SnapshotWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotWork {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotWork();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRevertWork(): RevertWork {
+  return {};
+}
+
+export const RevertWork: MessageFns<RevertWork> = {
+  encode(_: RevertWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevertWork {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevertWork();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDiscardWork(): DiscardWork {
+  return {};
+}
+
+export const DiscardWork: MessageFns<DiscardWork> = {
+  encode(_: DiscardWork, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscardWork {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscardWork();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '#src/domain/errors.js';
 import type { EndedState, OperationTrigger } from '#src/domain/operation.js';
-import type { ServerEvent, ServerStatus } from '#src/domain/serverState.js';
+import type { DesiredState, ServerEvent, ServerStatus } from '#src/domain/serverState.js';
 
 /**
  * What workflows may ask of activities. Inputs hold ids and step names only: parameters are read from the operation's
@@ -24,6 +24,10 @@ export interface OperationActivities {
     reason?: string;
   }): Promise<ServerStatus>;
   markInstalled(input: { operationId: string }): Promise<void>;
+  /** Puts the type and version that the operation asked for on record. */
+  markUpgraded(input: { operationId: string }): Promise<void>;
+  /** What the operation's server shall be, as of now. */
+  readDesiredState(input: { operationId: string }): Promise<DesiredState>;
   noteUndone(input: { operationId: string; step: string }): Promise<void>;
   finishOperation(input: {
     operationId: string;
@@ -33,7 +37,18 @@ export interface OperationActivities {
   }): Promise<void>;
 }
 
-export const AGENT_WORK = ['provision', 'start', 'stop', 'kill', 'delete', 'installJava'] as const;
+export const AGENT_WORK = [
+  'provision',
+  'start',
+  'stop',
+  'kill',
+  'delete',
+  'installJava',
+  'stage',
+  'snapshot',
+  'revert',
+  'discard',
+] as const;
 export type AgentWork = (typeof AGENT_WORK)[number];
 
 export interface AgentWorkInput {
@@ -43,6 +58,8 @@ export interface AgentWorkInput {
   undo?: boolean;
   /** A stop meant for the run that this step of the operation started, and no other. */
   ofRun?: string;
+  /** With the type and version that the operation asks for, instead of those on record. */
+  upgraded?: boolean;
 }
 
 export type ObservedProcess = 'stopped' | 'starting' | 'running' | 'stopping' | 'crashed';

@@ -15,7 +15,7 @@ export const WORKFLOW_TYPES = {
   'server.delete': 'deleteServer',
   'server.move': null,
   'server.failover': null,
-  'server.upgrade': null,
+  'server.upgrade': 'upgradeServer',
   'backup.create': null,
   'backup.restore': null,
   'backup.delete': null,

@@ -1,12 +1,11 @@
+import type { Capabilities } from './capabilities.js';
+
 /** Which Java a server needs. */
 export interface JavaWish {
   major: number;
   /** Exactly that one, else that one or newer. */
   pinned: boolean;
 }
-
-/** What an agent said of itself in its hello; null before. */
-type Capabilities = Readonly<Record<string, unknown>> | null;
 
 /** Whether the agent, as it was last heard, has a Java for that. */
 export function hasJava(capabilities: Capabilities, { major, pinned }: JavaWish): boolean {

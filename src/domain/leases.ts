@@ -1,10 +1,8 @@
+import { canDo, type Capabilities } from './capabilities.js';
 import { assertNever } from './errors.js';
 
 /** The capability of an agent that renews its lease and whose guards obey it. */
 const LEASES = 'leases';
-
-/** What an agent said of itself in its hello; null before. */
-type Capabilities = Readonly<Record<string, unknown>> | null;
 
 /**
  * Whether a server lives under its agent's lease: it may be failed over, so it must not play on where nobody can tell. On an
@@ -23,8 +21,7 @@ export function livesUnderLease(policy: 'auto' | 'manual' | 'never', capabilitie
 }
 
 export function canLease(capabilities: Capabilities): boolean {
-  const can: unknown = capabilities?.['can'];
-  return Array.isArray(can) && can.includes(LEASES);
+  return canDo(capabilities, LEASES);
 }
 
 /** A server of an agent, and for which change of owner it is meant. */

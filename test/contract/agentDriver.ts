@@ -47,7 +47,7 @@ export function stopWork(runId = ''): Work {
   return { $case: 'stop', stop: { consoleSeconds: 5, termSeconds: 5, runId } };
 }
 
-export const KILL: Work = { $case: 'kill', kill: {} };
+export const KILL: Work = { $case: 'kill', kill: { beside: false } };
 export const DELETE: Work = { $case: 'delete', delete: {} };
 
 export function isTerminal(status: WorkStatus): boolean {

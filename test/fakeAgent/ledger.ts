@@ -13,6 +13,14 @@ const TERMINAL = new Set([
   WorkState.OUTCOME_UNKNOWN,
 ]);
 
+const CANCELLABLE: ReadonlySet<WorkKind> = new Set([
+  'start',
+  'provision',
+  'installJava',
+  'stage',
+  'snapshot',
+]);
+
 interface Entry {
   readonly request: WorkRequest;
   readonly kind: WorkKind;
@@ -77,7 +85,7 @@ export class Ledger {
     if (isOld) {
       this.#end(entry, WorkState.CANCELLED, 'superseded');
     } else {
-      this.#raiseFence(request);
+      if (!(work.$case === 'kill' && work.kill.beside)) this.#raiseFence(request);
       this.#enqueue(entry);
     }
     return entry.status;
@@ -95,7 +103,7 @@ export class Ledger {
   cancel(key: WorkKey): WorkStatus {
     const entry = this.#find(key);
     const waits = entry.status.state === WorkState.ACCEPTED;
-    const canEnd = waits || ['start', 'provision', 'installJava'].includes(entry.kind);
+    const canEnd = waits || CANCELLABLE.has(entry.kind);
     if (!canEnd || isTerminal(entry.status)) return entry.status;
     if (entry.kind === 'start' && !waits) this.deps.servers.exit(entry.request.serverId, 143);
     this.#end(entry, WorkState.CANCELLED, 'cancelled');
@@ -158,6 +166,13 @@ export class Ledger {
         });
       case 'installJava':
         this.#tell(entry, 'java');
+        return this.#later(entry, afterMs, finish);
+      case 'stage':
+      case 'discard':
+        return this.#later(entry, afterMs, finish);
+      case 'snapshot':
+      case 'revert':
+        if (servers.isAlive(serverId)) return this.#end(entry, WorkState.FAILED, 'server-running');
         return this.#later(entry, afterMs, finish);
       case 'delete':
         return this.#later(entry, afterMs, () => {

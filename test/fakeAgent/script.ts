@@ -1,6 +1,7 @@
+import type { WorkRequest } from '#proto/gen/agent.js';
 import type { ErrorCode } from '#src/domain/errors.js';
 
-export type WorkKind = 'provision' | 'start' | 'stop' | 'kill' | 'delete' | 'installJava';
+export type WorkKind = NonNullable<WorkRequest['work']>['$case'];
 
 export const FAKE_METHODS = [
   'hello',

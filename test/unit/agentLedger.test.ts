@@ -24,7 +24,7 @@ describe('agent records', () => {
       serverId: SERVER,
       ...fence,
       undo: false,
-      work: { $case: 'kill', kill: {} },
+      work: { $case: 'kill', kill: { beside: false } },
     };
     return {
       opId,

@@ -15,7 +15,7 @@ const databaseStep = {
 
 const patient = { ...databaseStep, scheduleToCloseTimeout: '10m' } as const;
 const steps = proxyLocalActivities<OperationActivities>(patient);
-export const { beginOperation, markInstalled, noteUndone } = steps;
+export const { beginOperation, markInstalled, markUpgraded, noteUndone, readDesiredState } = steps;
 
 export const transitionServer: OperationActivities['transitionServer'] = input =>
   steps.transitionServer.executeWithOptions({ ...patient, summary: input.event }, [input]);
@@ -32,13 +32,20 @@ const onAgent = {
   retry: { initialInterval: '200ms', backoffCoefficient: 2, maximumInterval: '5s' },
 } satisfies ActivityOptions;
 
+const transfer = {
+  taskQueue: TASK_QUEUES.transfer,
+  startToCloseTimeout: '2h',
+  scheduleToCloseTimeout: '6h',
+  heartbeatTimeout: '15s',
+} as const;
+
 const LIMITS: Record<AgentWork, ActivityOptions> = {
-  provision: {
-    taskQueue: TASK_QUEUES.transfer,
-    startToCloseTimeout: '2h',
-    scheduleToCloseTimeout: '6h',
-    heartbeatTimeout: '15s',
-  },
+  provision: transfer,
+  stage: transfer,
+  // As long as a world is big.
+  snapshot: transfer,
+  revert: { startToCloseTimeout: '10m', scheduleToCloseTimeout: '1h', heartbeatTimeout: '5s' },
+  discard: { startToCloseTimeout: '10m', scheduleToCloseTimeout: '1h', heartbeatTimeout: '5s' },
   start: { startToCloseTimeout: '3m', scheduleToCloseTimeout: '10m', heartbeatTimeout: '5s' },
   stop: { startToCloseTimeout: '90s', scheduleToCloseTimeout: '5m', heartbeatTimeout: '5s' },
   kill: { startToCloseTimeout: '15s', scheduleToCloseTimeout: '1m', heartbeatTimeout: '5s' },
@@ -58,6 +65,10 @@ const proxies: { [W in AgentWork]: ReturnType<typeof proxyActivities<AgentActivi
   kill: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.kill }).killOnAgent,
   delete: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.delete }).deleteOnAgent,
   installJava: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.installJava }).installJavaOnAgent,
+  stage: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.stage }).stageOnAgent,
+  snapshot: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.snapshot }).snapshotOnAgent,
+  revert: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.revert }).revertOnAgent,
+  discard: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.discard }).discardOnAgent,
 };
 
 /** The activity of each kind of work, with the summary that operators read beside it. */

@@ -21,6 +21,7 @@ import {
   beginOperation,
   finishOperation,
   noteUndone,
+  readDesiredState,
   transitionServer,
 } from './activities.js';
 import { Checklist, type ChecklistItem } from './checklist.js';
@@ -39,9 +40,17 @@ export interface AgentStep {
   title: string;
   /** Name of the step at the agent; the work's own name unless an operation does the same work twice. */
   step?: string;
-  /** Stop the run that this step starts, should the operation not come to its end. */
-  undoByStop?: boolean;
+  /** What takes its effect back, should the operation not come to its end. */
+  undoBy?: Undo;
+  /** With the type and version that the operation asks for, instead of those on record. */
+  upgraded?: boolean;
 }
+
+/**
+ * `stop` ends the run that the step started and no other; `start` starts the server again, if it shall run by then;
+ * `revert` puts back what was in the server's folder; `discard` removes what was got ready.
+ */
+export type Undo = 'stop' | 'start' | 'revert' | 'discard';
 
 export interface OperationPlan {
   body(run: OperationRun): Promise<void>;
@@ -50,6 +59,13 @@ export interface OperationPlan {
   /** The server's row goes with the outcome. */
   deleteServer?: boolean;
 }
+
+const UNDO_TITLES: Record<Undo, string> = {
+  stop: 'Undo: stop what was started',
+  start: 'Undo: start it again',
+  revert: 'Undo: put the old installation back',
+  discard: 'Undo: remove what was got ready',
+};
 
 /** The status that an agent's answer stands for. */
 const OBSERVED: Record<ObservedProcess, ServerEvent> = {
@@ -66,7 +82,7 @@ export class OperationRun {
   readonly trigger: OperationTrigger;
   readonly checklist = new Checklist(setCurrentDetails);
   /** Steps that may have happened at the agent, oldest first. */
-  readonly #undos: string[] = [];
+  readonly #undos: { step: string; by: Undo }[] = [];
   #moves = 0;
   #failedUndos = 0;
 
@@ -94,19 +110,33 @@ export class OperationRun {
 
   async onAgent(
     work: AgentWork,
-    { title, step = work, undoByStop = false }: AgentStep,
+    { title, step = work, undoBy, upgraded }: AgentStep,
   ): Promise<AgentWorkResult> {
     // Before the step: it may happen and its answer be lost.
-    if (undoByStop) this.#undos.push(step);
+    if (undoBy) this.#undos.push({ step, by: undoBy });
+    const input = { operationId: this.operationId, step, ...(upgraded && { upgraded }) };
     try {
-      return await this.checklist.during(title, () =>
-        agentActivity(work, title)({ operationId: this.operationId, step }),
-      );
+      return await this.checklist.during(title, () => agentActivity(work, title)(input));
     } catch (error) {
       // A definite failure has left nothing to undo, and what was superseded is no longer ours to undo.
       const { kind } = problemOf(error);
-      if (undoByStop && (kind === 'failed' || kind === 'superseded')) this.#undos.pop();
+      if (undoBy && (kind === 'failed' || kind === 'superseded')) this.#undos.pop();
       throw error;
+    }
+  }
+
+  /** From here on the operation stands: what comes after it tidies up, and undoes nothing. */
+  settle(): void {
+    this.#undos.length = 0;
+  }
+
+  /** As onAgentToTheEnd, for steps without which the operation has done all the same. Null when it failed. */
+  async tidyOnAgent(work: AgentWork, step: AgentStep): Promise<AgentWorkResult | null> {
+    try {
+      return await this.onAgentToTheEnd(work, step);
+    } catch (error) {
+      problemOf(error); // what is no failed step is thrown on
+      return null;
     }
   }
 
@@ -116,8 +146,10 @@ export class OperationRun {
    */
   async undo(): Promise<boolean> {
     let undone = false;
-    for (let step = this.#undos.at(-1); step !== undefined; step = this.#undos.at(-1)) {
-      const after = await this.#undoStart(step);
+    for (let next = this.#undos.at(-1); next !== undefined; next = this.#undos.at(-1)) {
+      const { step, by } = next;
+      const isDue = by !== 'start' || (await this.shallRun());
+      const after = isDue ? await this.#undoStep(step, by) : null;
       this.#undos.pop();
       undone = true;
       if (after) await this.transition(OBSERVED[after.process]);
@@ -126,13 +158,22 @@ export class OperationRun {
     return undone;
   }
 
-  async #undoStart(step: string): Promise<AgentWorkResult | null> {
-    const title = 'Undo: stop what was started';
+  /** Whether the server shall run, whatever was so when the operation began. */
+  async shallRun(): Promise<boolean> {
+    const { operationId } = this;
+    const desired = await CancellationScope.nonCancellable(() => readDesiredState({ operationId }));
+    return desired === 'running';
+  }
+
+  async #undoStep(step: string, by: Undo): Promise<AgentWorkResult | null> {
+    const title = UNDO_TITLES[by];
     // The agent answers a known step with its known end: what an operator wants tried again needs a name of its own.
     const name = this.#failedUndos === 0 ? `undo:${step}` : `undo:${step}:${this.#failedUndos + 1}`;
-    const input = { operationId: this.operationId, step: name, undo: true, ofRun: step };
+    const ofRun = by === 'stop' ? { ofRun: step } : {};
+    const input = { operationId: this.operationId, step: name, undo: true, ...ofRun };
+    if (by === 'start') await this.transition('startRequested');
     try {
-      return await this.checklist.during(title, () => agentActivity('stop', title)(input));
+      return await this.checklist.during(title, () => agentActivity(by, title)(input));
     } catch (error) {
       // The server has moved on to a newer operation, which answers for it now.
       if (problemOf(error).kind === 'superseded') return null;

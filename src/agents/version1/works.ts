@@ -17,6 +17,7 @@ import { findRun, killServer, stopServer } from './stop.js';
 /** Of one look or call; waiting for a stop of another server is a part of it. */
 const CALL_MS = 60_000;
 const TASKS_MAX = 10_000;
+const ENDINGS: ReadonlySet<Task['work']['$case']> = new Set(['stop', 'delete']);
 
 interface Task {
   id: string;
@@ -50,7 +51,8 @@ export class Works {
     const known = this.#tasks.get(id);
     if (known) return known.status;
     this.#makeRoom();
-    if (work.$case === 'stop' || work.$case === 'kill' || work.$case === 'delete') {
+    const takesOver = work.$case === 'kill' ? !work.kill.beside : ENDINGS.has(work.$case);
+    if (takesOver) {
       this.#supersede(agent.id, serverId);
     }
     const status = { key, state: WorkState.IN_PROGRESS, ...NOTHING_SAID };
@@ -195,6 +197,11 @@ async function perform(deps: StepDeps, step: Step, work: Task['work']): Promise<
       return stopServer(deps, step, '');
     case 'installJava':
       throw new AppError('agent-unsupported', { detail: 'Agents of version 1 install no Java by checksum' });
+    case 'stage':
+    case 'snapshot':
+    case 'revert':
+    case 'discard':
+      throw new AppError('agent-unsupported', { detail: 'Agents of version 1 keep no copy of a server' });
     default:
       return assertNever(work);
   }

@@ -157,6 +157,23 @@ export const change = Joi.object<ServerInput>({
   ),
 });
 
+export interface UpgradeInput {
+  server_type?: ServerType;
+  type?: ServerType;
+  version: string;
+  jar_url?: string | null;
+  jar_sha256?: string | null;
+}
+export const upgrade = Joi.object<UpgradeInput, true>({
+  server_type: serverType().description('Absent: as it is'),
+  type: serverType().description('Alias of server_type'),
+  version: version().required(),
+  jar_url: jarUrl(),
+  jar_sha256: jarSha256(),
+})
+  .and('jar_url', 'jar_sha256')
+  .example({ version: '1.21.11' });
+
 export const list = listQuery<ServerListQuery>({
   status: Joi.string().valid(...SERVER_STATUSES),
   agent_id: uuid(),

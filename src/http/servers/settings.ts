@@ -1,7 +1,8 @@
 import type { FailoverPolicy, ServerRow } from '#src/db/types.js';
+import type { UpgradeParams } from '#src/db/upgrades.js';
 import { eitherOf } from '../aliases.js';
 import { invalidField } from '../parse.js';
-import type { ServerCreation, ServerInput } from './schema.js';
+import type { ServerCreation, ServerInput, UpgradeInput } from './schema.js';
 
 /** The columns that are the user's to say; all else about a server is written by operations. */
 export type ServerSettings = Pick<
@@ -103,10 +104,25 @@ function consistent(settings: ServerSettings): ServerSettings {
       `memory_min (${settings.memory_min}) is more than memory_max (${settings.memory_max})`,
     );
   }
-  if ((settings.jar_url === null) !== (settings.jar_sha256 === null)) {
-    throw invalidField('body.jar_sha256', 'jar_url and jar_sha256 come together or not at all');
-  }
+  assertJarPair(settings);
   return settings;
+}
+
+function assertJarPair({ jar_url, jar_sha256 }: Pick<ServerSettings, 'jar_url' | 'jar_sha256'>): void {
+  if ((jar_url === null) !== (jar_sha256 === null))
+    throw invalidField('body.jar_sha256', 'jar_url and jar_sha256 come together or not at all');
+}
+
+/** What an upgrade asks for, as its operation keeps it. Throws `invalid-request` for what contradicts itself. */
+export function upgradeParams({
+  version,
+  jar_url = null,
+  jar_sha256 = null,
+  ...input
+}: UpgradeInput): UpgradeParams {
+  assertJarPair({ jar_url, jar_sha256 });
+  const type = eitherOf(undefined, ['server_type', 'type'], input.server_type, input.type);
+  return { server_type: type ?? null, version, jar_url, jar_sha256 };
 }
 
 /** What lies installed would no longer be what the row says. */
