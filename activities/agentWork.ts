@@ -23,6 +23,7 @@ import { reportProgress } from '#src/db/carryOperation.js';
 import type { Database } from '#src/db/connect.js';
 import { noteCrash } from '#src/db/crashes.js';
 import { loadWork, type WorkSubject } from '#src/db/workSubject.js';
+import { canDo } from '#src/domain/capabilities.js';
 import { AppError, isErrorCode } from '#src/domain/errors.js';
 import type { FindJava } from '#src/provisioning/adoptium.js';
 import type { ResolveArtifact } from '#src/provisioning/resolveArtifact.js';
@@ -135,6 +136,9 @@ async function build(
     resolveArtifact: deps.resolveArtifact,
     findMissingJava: (agent, wish) => findMissingJava(deps, agent, wish),
     findJava: (agent, wish) => findJavaFor(deps, agent, wish),
+    can: async (agent, capability) =>
+      canDo(agent.capabilities, capability) ||
+      canDo((await greetAnew(deps, agent))?.capabilities ?? null, capability),
   };
   try {
     return await buildWork(work, input, subject, sources);

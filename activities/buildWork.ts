@@ -6,9 +6,9 @@ import {
   type WorkRequest,
 } from '#proto/gen/agent.js';
 import type { AgentWork, AgentWorkInput } from '#src/contracts/activities.js';
+import { isBesideCurrent } from '#src/db/carryOperation.js';
 import type { WorkSubject } from '#src/db/workSubject.js';
 import { softwareAfter } from '#src/db/upgrades.js';
-import { canDo } from '#src/domain/capabilities.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
 import { requiredJavaMajor } from '#src/domain/javaVersion.js';
 import type { JavaWish } from '#src/domain/javaRuntimes.js';
@@ -23,6 +23,8 @@ export interface WorkSources {
   resolveArtifact: ResolveArtifact;
   findMissingJava: (agent: AgentRow, wish: JavaWish) => Promise<JavaPackage | undefined>;
   findJava: (agent: AgentRow, wish: JavaWish) => Promise<JavaPackage>;
+  /** Asks the agent itself before it says no. */
+  can: (agent: AgentRow, capability: string) => Promise<boolean>;
 }
 
 const JAR_FILE = 'server.jar';
@@ -54,7 +56,10 @@ export async function buildWork(
     case 'provision':
       return { $case: 'provision', provision: await provisionWork(server, agent, sources) };
     case 'stage':
-      assertUpgrades(agent);
+      if (!(await sources.can(agent, 'upgrade')))
+        throw new AppError('agent-unsupported', {
+          detail: 'This agent keeps no copy of a server to go back to',
+        });
       return { $case: 'stage', stage: await provisionWork(server, agent, sources) };
     case 'snapshot':
       return { $case: 'snapshot', snapshot: {} };
@@ -75,17 +80,12 @@ export async function buildWork(
       };
     case 'kill':
       // One that has not taken the place of the current operation leaves it that.
-      return { $case: 'kill', kill: { beside: recorded.current_op_id !== operation.id } };
+      return { $case: 'kill', kill: { beside: isBesideCurrent(operation, recorded) } };
     case 'delete':
       return { $case: 'delete', delete: {} };
     default:
       return assertNever(work);
   }
-}
-
-function assertUpgrades({ capabilities }: AgentRow): void {
-  if (canDo(capabilities, 'upgrade')) return;
-  throw new AppError('agent-unsupported', { detail: 'This agent keeps no copy of a server to go back to' });
 }
 
 /** Checked when it was accepted. */

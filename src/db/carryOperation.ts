@@ -4,10 +4,10 @@ import { hasEnded, type OperationProgress } from '#src/domain/operation.js';
 import { nextStatus, type ServerEvent, type ServerStatus } from '#src/domain/serverState.js';
 import type { Database } from './connect.js';
 import { lockOperation } from './endOperation.js';
-import { appendEvent } from './events.js';
+import { appendEvent, hasEvent } from './events.js';
 import { viewOperation } from './operationQueries.js';
 import { inTransaction, row } from './sql.js';
-import type { OperationRow } from './types.js';
+import type { OperationRow, ServerRow } from './types.js';
 
 export interface Beginning {
   /** False: it has ended, or another run carries it. The workflow leaves without touching anything. */
@@ -65,11 +65,16 @@ export async function transitionServer(db: Database, move: Transition): Promise<
     if (hasEnded(op.state) && op.error_code !== 'lost-workflow') return at(server?.status ?? 'stopped');
     if (hasEnded(op.state)) throw new AppError('stale-write', { detail: 'The operation was closed' });
     if (!server) throw new AppError('not-found', { detail: 'The server is gone' });
-    const opSeq = op.op_seq ?? 0;
+    const isBeside = isBesideCurrent(op, server);
+    const opSeq = isBeside ? server.status_op_seq : (op.op_seq ?? 0);
+    const step = isBeside ? server.status_step : move.step;
     if (server.status_op_seq > opSeq) {
       throw new AppError('stale-write', { detail: 'A newer operation has written' });
     }
-    if (server.status_op_seq === opSeq && server.status_step >= move.step) return at(server.status);
+    const isRepeat = isBeside
+      ? await hasEvent(db, transaction, op.id, keyOfMove(move))
+      : server.status_op_seq === opSeq && server.status_step >= step;
+    if (isRepeat) return at(server.status);
     const status = nextStatus(server.status, move.event);
     await row(
       db,
@@ -79,18 +84,27 @@ export async function transitionServer(db: Database, move: Transition): Promise<
          last_stopped = CASE WHEN $2::text IN ('stopped', 'error') AND status NOT IN ('stopped', 'error') THEN now()
                         ELSE last_stopped END
        WHERE id = $1 RETURNING id`,
-      { bind: [server.id, status, opSeq, move.step], transaction },
+      { bind: [server.id, status, opSeq, step], transaction },
     );
     if (status !== server.status) {
       await appendEvent(db, transaction, {
         operationId: op.id,
-        key: `status:${move.step}`,
+        key: keyOfMove(move),
         type: 'status_changed',
         data: { status, previous_status: server.status, ...(move.reason && { reason: move.reason }) },
       });
     }
     return at(status);
   });
+}
+
+/** A kill in the middle of an operation that goes on: it says what has become of the process, and takes nobody's turn. */
+export function isBesideCurrent(op: OperationRow, { current_op_id }: ServerRow): boolean {
+  return op.kind === 'server.kill' && current_op_id !== null && current_op_id !== op.id;
+}
+
+function keyOfMove({ step }: Transition): string {
+  return `status:${step}`;
 }
 
 /** Marks the artefact as in place; from here on the server can be started. Idempotent. */

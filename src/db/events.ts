@@ -31,3 +31,17 @@ export async function appendEvent(db: Database, transaction: Transaction, event:
     { bind: [event.operationId, event.key, event.type, JSON.stringify(event.data ?? {})], transaction },
   );
 }
+
+/** Whether the operation has told that already. */
+export async function hasEvent(
+  db: Database,
+  transaction: Transaction,
+  operationId: string,
+  key: string,
+): Promise<boolean> {
+  const found = await row(db, 'SELECT 1 FROM operation_events WHERE op_id = $1 AND event_key = $2', {
+    bind: [operationId, key],
+    transaction,
+  });
+  return found !== undefined;
+}

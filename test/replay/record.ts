@@ -65,10 +65,12 @@ async function recordAll(
   const user = (await buildUser(db)).id;
   const jar = { jar_url: 'http://127.0.0.1/server.jar', jar_sha256: 'a'.repeat(64) };
   const newServer = async () => (await buildServer(db, { user_id: user, agent_id: agentId, ...jar })).id;
-  const request = async (kind: OperationKind, server: string) =>
-    (await operations.request({ kind, serverId: server, requestedBy: user, trigger: 'user' })).operation.id;
-  const run = async (kind: OperationKind, server: string) => {
-    const id = await request(kind, server);
+  const request = async (kind: OperationKind, server: string, params: Record<string, unknown> = {}) => {
+    const asked = { kind, serverId: server, requestedBy: user, trigger: 'user', params } as const;
+    return (await operations.request(asked)).operation.id;
+  };
+  const run = async (kind: OperationKind, server: string, params: Record<string, unknown> = {}) => {
+    const id = await request(kind, server, params);
     await ended(id);
     return id;
   };
@@ -111,6 +113,26 @@ async function recordAll(
   fake.clearScript();
   fake.script(onWork('provision', { endsWith: 'checksum-mismatch' }));
   await keep('provisionServer-failed', await run('server.provision', await newServer()));
+  fake.clearScript();
+
+  const newer = { version: '1.21.11', ...jar };
+  const upgraded = await newServer();
+  await keep('upgradeServer-stopped', await run('server.upgrade', upgraded, newer));
+  await run('server.start', upgraded);
+  await keep('upgradeServer-succeeded', await run('server.upgrade', upgraded, newer));
+  fake.script(onWork('stage', { endsWith: 'checksum-mismatch' }));
+  await keep('upgradeServer-failed', await run('server.upgrade', upgraded, newer));
+  fake.clearScript();
+  fake.script(neverReady());
+  const undone = await request('server.upgrade', upgraded, newer);
+  await waitFor(() => fake.effects.start[upgraded] === 4, { what: 'the trial' });
+  fake.clearScript(); // the start of the old one is ready
+  await operations.cancel(undone, { userId: user });
+  await ended(undone);
+  await keep('upgradeServer-cancelled', undone);
+  await run('server.stop', upgraded);
+  fake.script(onStart({ endsWith: 'start-failed' }));
+  await keep('upgradeServer-compensated', await run('server.upgrade', upgraded, newer));
   fake.clearScript();
 
   fake.script(neverReady());

@@ -76,6 +76,13 @@ const OBSERVED: Record<ObservedProcess, ServerEvent> = {
   crashed: 'observedCrashed',
 };
 
+/** What an undo has made of the status. What was put back has not run yet: a crash was the other one's. */
+function eventAfter(by: Undo, process: ObservedProcess): ServerEvent | null {
+  if (by === 'revert') return 'stopped';
+  if (by === 'discard' && process === 'crashed') return null;
+  return OBSERVED[process];
+}
+
 /** One operation on its way. All its state lives in the workflow's own call. */
 export class OperationRun {
   readonly operationId: string;
@@ -152,7 +159,8 @@ export class OperationRun {
       const after = isDue ? await this.#undoStep(step, by) : null;
       this.#undos.pop();
       undone = true;
-      if (after) await this.transition(OBSERVED[after.process]);
+      const event = after && eventAfter(by, after.process);
+      if (event) await this.transition(event);
       await noteUndone({ operationId: this.operationId, step });
     }
     return undone;
