@@ -102,7 +102,15 @@ export async function startFakeAgent(options: FakeAgentOptions = {}): Promise<Fa
     ledger,
     log,
     files: new FakeFiles(),
-    capabilities: options.capabilities ?? ['work', 'dedup', 'adopt', 'events', 'provision', 'files', 'upgrade'],
+    capabilities: options.capabilities ?? [
+      'work',
+      'dedup',
+      'adopt',
+      'events',
+      'provision',
+      'files',
+      'upgrade',
+    ],
     identity,
   });
 

@@ -14,7 +14,7 @@ import {
   untilOnline,
   type Cluster,
 } from '#test/harness/cluster.js';
-import type { ClusterUser } from '#test/harness/clusterUser.js';
+import { textOf, type ClusterUser } from '#test/harness/clusterUser.js';
 import { makeSmallDisk } from '#test/harness/faultsDisk.js';
 import { serveJar, type JarFault, type JarServer } from '#test/harness/jarServer.js';
 import { requireJdk } from '#test/harness/java.js';
@@ -219,6 +219,15 @@ describe('bad input', function () {
       await disk.clear(agent.pid);
       expect(await user.carry(created.id, 'provision')).to.include({ state: 'succeeded' });
       expect(await user.carry(created.id, 'start')).to.include({ state: 'succeeded' });
+      const newer = await serveNewJar();
+      const body = { version: '1.21.11', jar_url: newer.jarUrl, jar_sha256: newer.jarSha256 };
+      const { body: upgrade } = await user.send('POST', `/servers/${created.id}/upgrade`, body);
+      const undone = await user.ended(textOf(upgrade, 'id'));
+      expect({ state: undone.state, code: undone.error?.code }, 'no room for a copy').to.deep.equal({
+        state: 'compensated',
+        code: 'disk-full',
+      });
+      expect(await user.server(created.id)).to.include({ status: 'running' });
       await disk.fill(agent.pid);
       expect(await user.carry(created.id, 'kill')).to.include({ state: 'succeeded' });
       expect(await cluster.oracle.alive(created.id)).to.deep.equal([]);

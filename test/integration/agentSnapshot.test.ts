@@ -54,7 +54,7 @@ describe('agent keeps a copy of a server', function () {
     await Promise.all(names.map(name => writeFile(at('world', name), name.repeat(20))));
     const request = step('snapshot');
     await driver.submit(request);
-    const parts = () => readdir(hidden('snapshots', driver.serverId)).catch(() => []);
+    const parts = (): Promise<string[]> => readdir(hidden('snapshots', driver.serverId)).catch(() => []);
     await waitFor(async () => (await parts()).includes(`op-${OP}.part`), {
       everyMs: 1,
       what: 'the copy to begin',
