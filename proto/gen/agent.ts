@@ -665,6 +665,9 @@ export interface ProvisionWork {
   java:
     | JavaPackage
     | undefined;
+  /** What is run to install runs on exactly this Java when `java_pinned`, else on at least this; 0 = nobody says. */
+  javaMajor: number;
+  javaPinned: boolean;
   /** `paper`, `vanilla`, … */
   serverType: string;
 }
@@ -679,6 +682,8 @@ export interface JavaPackage {
   sha256: string;
   /** 0 = unknown. */
   sizeBytes: number;
+  /** As an artefact's. */
+  contact: string;
 }
 
 export interface Artifact {
@@ -696,6 +701,16 @@ export interface Artifact {
   md5: string;
   sha512: string;
   kind: ArtifactKind;
+  /**
+   * The lowest Java that the server in it runs on; 0 = the upstream does not say. It stays with the server: a start that
+   * pins no Java takes this or newer.
+   */
+  javaMajor: number;
+  /**
+   * A web or mail address that the download's User-Agent names, of printable ASCII; empty for hosts that are no upstream
+   * of ours.
+   */
+  contact: string;
 }
 
 /** What the control plane owns in eula.txt and server.properties; every other line there is the operator's. */
@@ -5225,7 +5240,15 @@ export const WorkRequest: MessageFns<WorkRequest> = {
 };
 
 function createBaseProvisionWork(): ProvisionWork {
-  return { artifact: undefined, settings: undefined, minecraftVersion: "", java: undefined, serverType: "" };
+  return {
+    artifact: undefined,
+    settings: undefined,
+    minecraftVersion: "",
+    java: undefined,
+    javaMajor: 0,
+    javaPinned: false,
+    serverType: "",
+  };
 }
 
 export const ProvisionWork: MessageFns<ProvisionWork> = {
@@ -5241,6 +5264,12 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
     }
     if (message.java !== undefined) {
       JavaPackage.encode(message.java, writer.uint32(34).fork()).join();
+    }
+    if (message.javaMajor !== 0) {
+      writer.uint32(40).int32(message.javaMajor);
+    }
+    if (message.javaPinned !== false) {
+      writer.uint32(48).bool(message.javaPinned);
     }
     if (message.serverType !== "") {
       writer.uint32(122).string(message.serverType);
@@ -5293,6 +5322,22 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
             message.java = JavaPackage.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.javaMajor = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.javaPinned = reader.bool();
+            continue;
+          }
           case 15: {
             if (tag !== 122) {
               break;
@@ -5315,7 +5360,7 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
 };
 
 function createBaseJavaPackage(): JavaPackage {
-  return { major: 0, pinned: false, url: "", sha256: "", sizeBytes: 0 };
+  return { major: 0, pinned: false, url: "", sha256: "", sizeBytes: 0, contact: "" };
 }
 
 export const JavaPackage: MessageFns<JavaPackage> = {
@@ -5334,6 +5379,9 @@ export const JavaPackage: MessageFns<JavaPackage> = {
     }
     if (message.sizeBytes !== 0) {
       writer.uint32(40).int64(message.sizeBytes);
+    }
+    if (message.contact !== "") {
+      writer.uint32(50).string(message.contact);
     }
     return writer;
   },
@@ -5391,6 +5439,14 @@ export const JavaPackage: MessageFns<JavaPackage> = {
             message.sizeBytes = longToNumber(reader.int64());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.contact = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5405,7 +5461,18 @@ export const JavaPackage: MessageFns<JavaPackage> = {
 };
 
 function createBaseArtifact(): Artifact {
-  return { url: "", sha256: "", sha1: "", sizeBytes: 0, fileName: "", md5: "", sha512: "", kind: ArtifactKind.JAR };
+  return {
+    url: "",
+    sha256: "",
+    sha1: "",
+    sizeBytes: 0,
+    fileName: "",
+    md5: "",
+    sha512: "",
+    kind: ArtifactKind.JAR,
+    javaMajor: 0,
+    contact: "",
+  };
 }
 
 export const Artifact: MessageFns<Artifact> = {
@@ -5433,6 +5500,12 @@ export const Artifact: MessageFns<Artifact> = {
     }
     if (message.kind !== ArtifactKind.JAR) {
       writer.uint32(64).int32(artifactKindToNumber(message.kind));
+    }
+    if (message.javaMajor !== 0) {
+      writer.uint32(72).int32(message.javaMajor);
+    }
+    if (message.contact !== "") {
+      writer.uint32(82).string(message.contact);
     }
     return writer;
   },
@@ -5512,6 +5585,22 @@ export const Artifact: MessageFns<Artifact> = {
             }
 
             message.kind = artifactKindFromJSON(reader.int32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.javaMajor = reader.int32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.contact = reader.string();
             continue;
           }
         }
