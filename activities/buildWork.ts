@@ -8,7 +8,7 @@ import {
 import type { AgentWork, AgentWorkInput } from '#src/contracts/activities.js';
 import type { WorkSubject } from '#src/db/workSubject.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
-import { requiredJavaMajor } from '#src/domain/javaVersion.js';
+import { refusesNewerJava, requiredJavaMajor } from '#src/domain/javaVersion.js';
 import type { JavaWish } from '#src/domain/javaRuntimes.js';
 import { livesUnderLease } from '#src/domain/leases.js';
 import { AppError, assertNever } from '#src/domain/errors.js';
@@ -114,9 +114,9 @@ function javaToInstall(server: ServerRow, { kind, javaMajor }: Artifact): JavaWi
 }
 
 /** The operator's, else what the Minecraft version is known to need: the agent knows what its upstream has said. */
-function javaToStart({ java_version, version }: ServerRow): JavaWish {
+function javaToStart({ java_version, server_type, version }: ServerRow): JavaWish {
   if (java_version !== null) return { major: java_version, pinned: true };
-  return { major: requiredJavaMajor(version), pinned: false };
+  return { major: requiredJavaMajor(version), pinned: refusesNewerJava(server_type, version) };
 }
 
 function startWork(server: ServerRow, agent: AgentRow) {

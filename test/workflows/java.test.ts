@@ -157,6 +157,8 @@ describe('Java for agents and servers', function () {
     await provisioned('1.20.1', null, { server_type: 'forge' });
     expect(lastProvision()).to.deep.include({ javaMajor: 17, javaPinned: false, java: undefined });
     expect(lastProvision().artifact, 'its upstream does not say').to.include({ javaMajor: 0 });
+    await provisioned('1.7.10', null, { server_type: 'forge' });
+    expect(lastProvision(), 'it runs on no newer one').to.deep.include({ javaMajor: 8, javaPinned: true });
     await provisioned('1.20.1', null);
     expect(lastProvision().artifact, 'a host of the user’s').to.include({ contact: '' });
   });
