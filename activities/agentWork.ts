@@ -39,6 +39,8 @@ export interface AgentActivityDeps {
   bus: Bus;
   resolveArtifact: ResolveArtifact;
   findJava: FindJava;
+  /** A web or mail address that upstreams are told by agents, too. */
+  contact: string;
   openToken: (sealed: string) => string;
   /** An agent that never answered for this long was never told: the operation fails, and nothing is half done. */
   reachBudgetMs: number;

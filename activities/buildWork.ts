@@ -10,7 +10,7 @@ import { isBesideCurrent } from '#src/db/carryOperation.js';
 import type { WorkSubject } from '#src/db/workSubject.js';
 import { softwareAfter } from '#src/db/upgrades.js';
 import { splitArguments } from '#src/domain/javaArguments.js';
-import { requiredJavaMajor } from '#src/domain/javaVersion.js';
+import { refusesNewerJava, requiredJavaMajor } from '#src/domain/javaVersion.js';
 import type { JavaWish } from '#src/domain/javaRuntimes.js';
 import { livesUnderLease } from '#src/domain/leases.js';
 import { AppError, assertNever } from '#src/domain/errors.js';
@@ -27,6 +27,7 @@ export interface WorkSources {
   can: (agent: AgentRow, capability: string) => Promise<boolean>;
 }
 
+/** What a server's jar is called in its folder, whatever its upstream calls it: a start names it, too. */
 const JAR_FILE = 'server.jar';
 /** Below the activity's schedule-to-close of 10 min, so that the agent says what happened and not a time-out here. */
 const READY_TIMEOUT_S = 540;
@@ -100,6 +101,7 @@ async function provisionWork(
   { resolveArtifact, findMissingJava }: WorkSources,
 ): Promise<ProvisionWork> {
   const artifact = await resolveArtifact(server);
+  const java = javaToInstall(server, artifact);
   return {
     artifact: {
       url: artifact.url,
@@ -108,24 +110,35 @@ async function provisionWork(
       sha1: artifact.sha1 ?? '',
       md5: artifact.md5 ?? '',
       sizeBytes: artifact.size ?? 0,
-      fileName: artifact.fileName,
+      fileName: JAR_FILE,
       kind: ARTIFACT_KINDS[artifact.kind ?? 'jar'],
+      javaMajor: artifact.javaMajor ?? 0,
+      contact: artifact.contact ?? '',
     },
     settings: settingsOf(server),
     minecraftVersion: server.version,
-    java: await findMissingJava(agent, javaWish(server, artifact.javaMajor)),
+    java: await findMissingJava(agent, java),
+    javaMajor: java.major,
+    javaPinned: java.pinned,
     serverType: server.server_type,
   };
 }
 
-/** The operator's, else what the upstream says of the artefact, else what its Minecraft version is known to need. */
-function javaWish({ java_version, version }: ServerRow, ofArtifact?: number): JavaWish {
+/** Servers run on newer ones than the lowest; BuildTools refuse those, so they get the lowest itself. */
+function javaToInstall(server: ServerRow, { kind, javaMajor }: Artifact): JavaWish {
+  const wish = javaToStart(server);
+  if (wish.pinned || javaMajor === undefined) return wish;
+  return { major: javaMajor, pinned: kind === 'build-tools' };
+}
+
+/** The operator's, else what the Minecraft version is known to need: the agent knows what its upstream has said. */
+function javaToStart({ java_version, server_type, version }: ServerRow): JavaWish {
   if (java_version !== null) return { major: java_version, pinned: true };
-  return { major: ofArtifact ?? requiredJavaMajor(version), pinned: false };
+  return { major: requiredJavaMajor(version), pinned: refusesNewerJava(server_type, version) };
 }
 
 function startWork(server: ServerRow, agent: AgentRow) {
-  const java = javaWish(server);
+  const java = javaToStart(server);
   return {
     settings: settingsOf(server),
     memoryMinMb: server.memory_min,

@@ -16,6 +16,8 @@ export interface JavaDeps {
   bus: Bus;
   openToken: (sealed: string) => string;
   findJava: FindJava;
+  /** A web or mail address that the host of the archive is told. */
+  contact: string;
 }
 
 const HELLO_DEADLINE_MS = 5_000;
@@ -49,17 +51,19 @@ export async function findJavaFor(deps: JavaDeps, agent: AgentRow, wish: JavaWis
 }
 
 async function findPackage(
-  { findJava }: JavaDeps,
+  { findJava, contact }: JavaDeps,
   wish: JavaWish,
   platform: Platform | null,
 ): Promise<JavaPackage | undefined> {
   const found = platform && (await findJava(wish.major, platform));
-  return found ? { ...wish, url: found.url, sha256: found.sha256, sizeBytes: found.size } : undefined;
+  return found
+    ? { ...wish, url: found.url, sha256: found.sha256, sizeBytes: found.size, contact }
+    : undefined;
 }
 
 /** What the agent says of itself now, which is recorded; null when it does not answer: that is for others to handle. */
 export async function greetAnew(
-  deps: Omit<JavaDeps, 'findJava'>,
+  deps: Omit<JavaDeps, 'findJava' | 'contact'>,
   agent: AgentRow,
 ): Promise<AgentFacts | null> {
   try {

@@ -66,6 +66,7 @@ export class JavaInstaller {
       url: java.url,
       content: 'gzip',
       sizeBytes: java.sizeBytes,
+      contact: java.contact,
       signal,
       onProgress: bytesOf(report, { phase: 'java', message }),
     });

@@ -15,6 +15,8 @@ export interface ServerFacts {
   readonly artifact?: string | undefined;
   /** Of the jar, where the upstream publishes no hash of it. */
   readonly jarSha256?: string | undefined;
+  /** The lowest Java that it runs on, where its upstream says so. */
+  readonly javaMajor?: number | undefined;
   readonly port?: number | undefined;
   readonly javaVersion?: string | undefined;
   readonly memoryMinMb?: number | undefined;
@@ -35,6 +37,7 @@ export async function loadFacts(path: string): Promise<ServerFacts> {
     launch: parseStartFile(record['launch']),
     artifact: textOf(record, 'artifact'),
     jarSha256: textOf(record, 'jarSha256'),
+    javaMajor: numberOf(record, 'javaMajor'),
     port: numberOf(record, 'port'),
     javaVersion: textOf(record, 'javaVersion'),
     memoryMinMb: numberOf(record, 'memoryMinMb'),

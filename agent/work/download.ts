@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { AgentError, errnoOf, isMissing } from '../errors.js';
 import { isJar } from '../jar.js';
 import { diskUse } from '../system.js';
+import { AGENT_VERSION } from '../version.js';
 import { assertDiallable, guardedLookup, type RefusesAddress } from './address.js';
 
 export interface Checksum {
@@ -25,6 +26,8 @@ export interface Download {
   readonly content?: 'jar' | 'gzip';
   /** 0 = unknown. */
   readonly sizeBytes: number;
+  /** Whom the host may write to about us, in the User-Agent. */
+  readonly contact?: string;
   /** Where the bytes arrive. Kept when we are interrupted, so that the next try goes on; gone after a wrong content. */
   readonly partPath: string;
   /** Asked about every address before it is dialled, those of redirects too. */
@@ -39,6 +42,7 @@ const STALL_MS = 30_000;
 const REDIRECTS_MAX = 5;
 /** Broken connections in a row that brought nothing; one that brought bytes starts the count anew. */
 const FRUITLESS_TRIES_MAX = 4;
+const CONTACT = /^[\x20-\x7e]{1,200}$/;
 const MAGIC = { jar: Buffer.from('PK\x03\x04'), gzip: Buffer.from([0x1f, 0x8b]) };
 
 /** The connection broke or stalled in the middle: what has arrived is good, and Range gets the rest. */
@@ -238,10 +242,11 @@ export function shown(url: string): string {
   }
 }
 
-async function get({ url, refuses, signal }: Download, from: number): Promise<IncomingMessage> {
+async function get({ url, contact, refuses, signal }: Download, from: number): Promise<IncomingMessage> {
+  const userAgent = userAgentOf(contact);
   let target = parseHttpUrl(url);
   for (let hop = 0; hop <= REDIRECTS_MAX; hop++) {
-    const response = await getOnce(target, { from, refuses, signal });
+    const response = await getOnce(target, { from, userAgent, refuses, signal });
     const { location } = response.headers;
     const redirected = [301, 302, 303, 307, 308].includes(response.statusCode ?? 0) && location !== undefined;
     if (!redirected) return response;
@@ -265,16 +270,25 @@ function parseHttpUrl(url: string, base?: URL): URL {
   throw new AgentError('invalid-request', 'the download URL must be http or https');
 }
 
+/** PaperMC asks whoever downloads to name somebody. Throws `invalid-request` for what no header takes. */
+function userAgentOf(contact = ''): string {
+  const name = `aymc-agent/${AGENT_VERSION}`;
+  if (contact === '') return name;
+  if (CONTACT.test(contact)) return `${name} (${contact})`;
+  throw new AgentError('invalid-request', 'contact must be 1 to 200 characters of printable ASCII');
+}
+
 interface Fetch {
   from: number;
+  userAgent: string;
   refuses: RefusesAddress;
   signal: AbortSignal;
 }
 
-async function getOnce(target: URL, { from, refuses, signal }: Fetch): Promise<IncomingMessage> {
+async function getOnce(target: URL, { from, userAgent, refuses, signal }: Fetch): Promise<IncomingMessage> {
   assertDiallable(target.hostname, refuses);
   const request = target.protocol === 'https:' ? requestHttps : requestHttp;
-  const headers: Record<string, string> = { 'user-agent': 'aymc-agent', 'accept-encoding': 'identity' };
+  const headers: Record<string, string> = { 'user-agent': userAgent, 'accept-encoding': 'identity' };
   if (from > 0) headers['range'] = `bytes=${from}-`;
   return new Promise((resolve, reject) => {
     const options = { headers, signal, timeout: STALL_MS, lookup: guardedLookup(refuses) };

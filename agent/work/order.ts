@@ -9,7 +9,7 @@ import { bytesOf, type OwnContext } from './step.js';
 /** What a provision asks for, checked. */
 export interface InstallOrder {
   readonly kind: Artifact['kind'];
-  readonly source: Pick<Source, 'url' | 'checksum' | 'sizeBytes'>;
+  readonly source: Pick<Source, 'url' | 'checksum' | 'sizeBytes' | 'contact'>;
   /** Of the artefact, in the cache and in the server's facts. */
   readonly key: string;
   /** What a jar is called in the server's folder. */
@@ -17,6 +17,8 @@ export interface InstallOrder {
   readonly minecraftVersion: string;
   /** For what is run to install; the jar's own needs come on top. */
   readonly java: Pick<JavaWish, 'major' | 'pinned'>;
+  /** The lowest that the server runs on, where its upstream says so. */
+  readonly javaMajor: number | undefined;
 }
 
 /** What a server's facts say of an installation: all of it, so that nothing of the one before stays. */
@@ -34,17 +36,18 @@ const ALGORITHMS = [
 
 /** Throws `invalid-request`. */
 export function parseOrder(work: ProvisionWork): InstallOrder {
-  const { artifact, minecraftVersion, java } = work;
+  const { artifact, minecraftVersion } = work;
   if (!artifact) throw new AgentError('invalid-request', 'provision needs an artifact');
-  const { kind, url, sizeBytes } = artifact;
-  const source = { url, sizeBytes, checksum: strongestOf(artifact) };
+  const { kind, url, sizeBytes, contact } = artifact;
+  const source = { url, sizeBytes, contact, checksum: strongestOf(artifact) };
   return {
     kind,
     source,
     key: cacheKey(source),
     fileName: parseFileName(artifact.fileName || 'server.jar', 'artifact.file_name'),
     minecraftVersion,
-    java: { major: java?.major ?? 0, pinned: java?.pinned ?? false },
+    java: { major: work.javaMajor, pinned: work.javaPinned },
+    javaMajor: artifact.javaMajor || undefined,
   };
 }
 

@@ -36,7 +36,11 @@ export async function provisionServer(
   report({ phase: 'checking' });
   const installation = await install(deps, context, order);
   if (settings) await applySettings(server.paths.folder, settings);
-  await server.saveFacts({ ...installation, ...(settings && { port: settings.port }) });
+  await server.saveFacts({
+    ...installation,
+    javaMajor: order.javaMajor,
+    ...(settings && { port: settings.port }),
+  });
   await rm(join(deps.paths.installs, server.id), { recursive: true, force: true });
 }
 

@@ -80,9 +80,9 @@ async function launch(
     throw new AgentError('eula-not-accepted', 'the Minecraft EULA is not accepted for this server');
   }
   const runtime = await java.choose({
-    major: work.javaMajor,
+    major: work.javaPinned ? work.javaMajor : Math.max(work.javaMajor, server.facts.javaMajor ?? 0),
     pinned: work.javaPinned,
-    // A file of arguments names a class somewhere in its libraries: the caller's `java_major` has to do.
+    // A file of arguments names a class somewhere in its libraries: what was said of it has to do.
     compiledFor: await requiredJavaMajor(join(folder, pathOf(startFile))),
   });
   if (work.settings) await applySettings(folder, work.settings);

@@ -15,6 +15,7 @@ export function findJavaOf(config: Config): FindJava {
   return createFindJava(new Upstream({ name: 'Adoptium', base, ...mannersOf(config) }));
 }
 
+const CONTACT_LENGTH_MAX = 200;
 /** A request waits for it, and the answer is a line. */
 const PROFILE_LIMITS = { timeoutMs: 5_000, maxBytes: 16 * 1024, redirects: 0 };
 
@@ -24,11 +25,15 @@ export function findProfileOf(config: Config): FindProfile {
   return createFindProfile(new Upstream({ name: 'Mojang', base, ...mannersOf(config), ...PROFILE_LIMITS }));
 }
 
-function mannersOf({ upstreams, http, mail, servers }: Config) {
+/** Whom upstreams may write to, by the settings; fit for a header, which takes no other letters and not any number. */
+export function contactOf({ upstreams, http, mail }: Config): string {
   const contact = upstreams.contact ?? http.publicUrl ?? mail.from;
+  return contact.replace(/[^\x20-\x7e]/g, '?').slice(0, CONTACT_LENGTH_MAX);
+}
+
+function mannersOf(config: Config) {
   return {
-    urls: { allowPrivate: servers.allowPrivateUrls },
-    // A header takes no other letters.
-    userAgent: `AYMC (${contact.replace(/[^\x20-\x7e]/g, '?')})`,
+    urls: { allowPrivate: config.servers.allowPrivateUrls },
+    userAgent: `AYMC (${contactOf(config)})`,
   };
 }

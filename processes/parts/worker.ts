@@ -30,7 +30,7 @@ import { createOperations } from '#src/operations/createOperations.js';
 import { Dispatcher } from '#src/operations/dispatcher.js';
 import { createResolveArtifact } from '#src/provisioning/resolveArtifact.js';
 import type { Core } from './core.js';
-import { findJavaOf, sourcesOf } from './sources.js';
+import { contactOf, findJavaOf, sourcesOf } from './sources.js';
 import { connectWhenUp, sharedTemporal, type TemporalLink } from './temporalLink.js';
 
 const OUTBOX_POLL_MS = 1_000;
@@ -142,14 +142,20 @@ async function createWorkers(
   const workflows = async () => (await temporal.client()).workflow;
   const operations = createOperations({ db, bus, dispatcher, logger, temporal: workflows });
   const urls = { allowPrivate: config.servers.allowPrivateUrls };
+  const contact = contactOf(config);
   const sendNow = (ids: readonly string[]) => dispatcher.sendNow(ids);
   const agentWork = createAgentActivities({
     db,
     bus,
     gateway,
     openToken,
-    resolveArtifact: createResolveArtifact({ urls, sources: new Map(Object.entries(sourcesOf(config))) }),
+    resolveArtifact: createResolveArtifact({
+      urls,
+      sources: new Map(Object.entries(sourcesOf(config))),
+      contact,
+    }),
     findJava: findJavaOf(config),
+    contact,
     reachBudgetMs: config.agents.reachBudgetMs,
     stopping: core.shutdown.signal,
   });

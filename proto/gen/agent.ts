@@ -671,6 +671,9 @@ export interface ProvisionWork {
   java:
     | JavaPackage
     | undefined;
+  /** What is run to install runs on exactly this Java when `java_pinned`, else on at least this; 0 = nobody says. */
+  javaMajor: number;
+  javaPinned: boolean;
   /** `paper`, `vanilla`, … */
   serverType: string;
 }
@@ -685,6 +688,8 @@ export interface JavaPackage {
   sha256: string;
   /** 0 = unknown. */
   sizeBytes: number;
+  /** As an artefact's. */
+  contact: string;
 }
 
 export interface Artifact {
@@ -702,6 +707,16 @@ export interface Artifact {
   md5: string;
   sha512: string;
   kind: ArtifactKind;
+  /**
+   * The lowest Java that the server in it runs on; 0 = the upstream does not say. It stays with the server: a start that
+   * pins no Java takes this or newer.
+   */
+  javaMajor: number;
+  /**
+   * A web or mail address that the download's User-Agent names, of printable ASCII; empty for hosts that are no upstream
+   * of ours.
+   */
+  contact: string;
 }
 
 /** What the control plane owns in eula.txt and server.properties; every other line there is the operator's. */
@@ -5289,7 +5304,15 @@ export const WorkRequest: MessageFns<WorkRequest> = {
 };
 
 function createBaseProvisionWork(): ProvisionWork {
-  return { artifact: undefined, settings: undefined, minecraftVersion: "", java: undefined, serverType: "" };
+  return {
+    artifact: undefined,
+    settings: undefined,
+    minecraftVersion: "",
+    java: undefined,
+    javaMajor: 0,
+    javaPinned: false,
+    serverType: "",
+  };
 }
 
 export const ProvisionWork: MessageFns<ProvisionWork> = {
@@ -5305,6 +5328,12 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
     }
     if (message.java !== undefined) {
       JavaPackage.encode(message.java, writer.uint32(34).fork()).join();
+    }
+    if (message.javaMajor !== 0) {
+      writer.uint32(40).int32(message.javaMajor);
+    }
+    if (message.javaPinned !== false) {
+      writer.uint32(48).bool(message.javaPinned);
     }
     if (message.serverType !== "") {
       writer.uint32(122).string(message.serverType);
@@ -5357,6 +5386,22 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
             message.java = JavaPackage.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.javaMajor = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.javaPinned = reader.bool();
+            continue;
+          }
           case 15: {
             if (tag !== 122) {
               break;
@@ -5379,7 +5424,7 @@ export const ProvisionWork: MessageFns<ProvisionWork> = {
 };
 
 function createBaseJavaPackage(): JavaPackage {
-  return { major: 0, pinned: false, url: "", sha256: "", sizeBytes: 0 };
+  return { major: 0, pinned: false, url: "", sha256: "", sizeBytes: 0, contact: "" };
 }
 
 export const JavaPackage: MessageFns<JavaPackage> = {
@@ -5398,6 +5443,9 @@ export const JavaPackage: MessageFns<JavaPackage> = {
     }
     if (message.sizeBytes !== 0) {
       writer.uint32(40).int64(message.sizeBytes);
+    }
+    if (message.contact !== "") {
+      writer.uint32(50).string(message.contact);
     }
     return writer;
   },
@@ -5455,6 +5503,14 @@ export const JavaPackage: MessageFns<JavaPackage> = {
             message.sizeBytes = longToNumber(reader.int64());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.contact = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5469,7 +5525,18 @@ export const JavaPackage: MessageFns<JavaPackage> = {
 };
 
 function createBaseArtifact(): Artifact {
-  return { url: "", sha256: "", sha1: "", sizeBytes: 0, fileName: "", md5: "", sha512: "", kind: ArtifactKind.JAR };
+  return {
+    url: "",
+    sha256: "",
+    sha1: "",
+    sizeBytes: 0,
+    fileName: "",
+    md5: "",
+    sha512: "",
+    kind: ArtifactKind.JAR,
+    javaMajor: 0,
+    contact: "",
+  };
 }
 
 export const Artifact: MessageFns<Artifact> = {
@@ -5497,6 +5564,12 @@ export const Artifact: MessageFns<Artifact> = {
     }
     if (message.kind !== ArtifactKind.JAR) {
       writer.uint32(64).int32(artifactKindToNumber(message.kind));
+    }
+    if (message.javaMajor !== 0) {
+      writer.uint32(72).int32(message.javaMajor);
+    }
+    if (message.contact !== "") {
+      writer.uint32(82).string(message.contact);
     }
     return writer;
   },
@@ -5576,6 +5649,22 @@ export const Artifact: MessageFns<Artifact> = {
             }
 
             message.kind = artifactKindFromJSON(reader.int32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.javaMajor = reader.int32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.contact = reader.string();
             continue;
           }
         }

@@ -24,3 +24,11 @@ export function requiredJavaMajor(minecraftVersion: string): number {
   const line = CLASSIC.find(({ since }) => minor > since[0] || (minor === since[0] && patch >= since[1]));
   return line?.java ?? FALLBACK;
 }
+
+/**
+ * Whether a server breaks on any newer Java than the lowest that runs it: Forge before Minecraft 1.17 does, as it takes the
+ * insides of the JVM for what they were in Java 8.
+ */
+export function refusesNewerJava(serverType: string, minecraftVersion: string): boolean {
+  return serverType === 'forge' && requiredJavaMajor(minecraftVersion) === 8;
+}

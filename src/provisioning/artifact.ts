@@ -8,12 +8,12 @@ export interface Artifact {
   md5?: string;
   /** Bytes; larger bodies are refused while they arrive. */
   size?: number;
-  /** Its name in the server's folder. */
-  fileName: string;
   /** What the agent does with it; `jar` when absent. */
   kind?: 'jar' | 'forge-installer' | 'build-tools';
-  /** The Java that it needs, where the upstream says so. */
+  /** The lowest Java that its server runs on, where the upstream says so. BuildTools take this one, and not any newer. */
   javaMajor?: number;
+  /** Whom the download names to its host; of upstreams only. */
+  contact?: string;
 }
 
 /** The columns of a server that say what it runs. */

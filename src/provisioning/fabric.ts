@@ -1,6 +1,5 @@
 import Joi from 'joi';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
-import { SERVER_JAR } from './shapes.js';
 import type { Upstream } from './upstream.js';
 
 interface Component {
@@ -42,7 +41,6 @@ export function createFabricSource(meta: Upstream): ArtifactSource {
       if (!installer) throw meta.failed('has no installer');
       return {
         url: meta.url('versions', 'loader', version, loader.version, installer.version, 'server', 'jar'),
-        fileName: SERVER_JAR,
       };
     },
 

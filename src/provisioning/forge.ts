@@ -17,8 +17,6 @@ export interface ForgeUpstreams {
 /** Minecraft version → its build, by promotion. */
 type Promotions = Map<string, { recommended?: string; latest?: string }>;
 
-const INSTALLER_JAR = 'forge-installer.jar';
-
 /** Forge's installer of the recommended build, else the latest; the agent runs it. */
 export function createForgeSource({ maven, files }: ForgeUpstreams): ArtifactSource {
   const forge = ['net', 'minecraftforge', 'forge'] as const;
@@ -37,7 +35,7 @@ export function createForgeSource({ maven, files }: ForgeUpstreams): ArtifactSou
       for (const long of longNames(version, build)) {
         const url = maven.url(...forge, long, `forge-${long}-installer.jar`);
         const sha1 = await readSha1(maven, url, signal);
-        if (sha1 !== null) return { url, sha1, fileName: INSTALLER_JAR, kind: 'forge-installer' };
+        if (sha1 !== null) return { url, sha1, kind: 'forge-installer' };
       }
       return null;
     },

@@ -1,7 +1,7 @@
 import Joi from 'joi';
 import { compareVersions, isRelease } from '#src/domain/minecraftVersion.js';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
-import { SERVER_JAR, sha256Hex } from './shapes.js';
+import { sha256Hex } from './shapes.js';
 import type { Upstream } from './upstream.js';
 
 interface Version {
@@ -59,7 +59,6 @@ export function createPaperSource(fill: Upstream): ArtifactSource {
         url: download.url,
         sha256: download.checksums.sha256,
         size: download.size,
-        fileName: SERVER_JAR,
         ...(javaMajor !== undefined && { javaMajor }),
       };
     },

@@ -1,7 +1,7 @@
 import Joi from 'joi';
 import { compareVersions, isRelease } from '#src/domain/minecraftVersion.js';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
-import { md5Hex, SERVER_JAR } from './shapes.js';
+import { md5Hex } from './shapes.js';
 import type { Upstream } from './upstream.js';
 
 const projectSchema = Joi.object<{ versions: string[] }, true>({
@@ -27,7 +27,7 @@ export function createPurpurSource(purpur: Upstream): ArtifactSource {
       if (!found || found.md5 === null) return null;
       // Of that very build, for the hash is its own and `latest` another tomorrow.
       const url = purpur.url('purpur', version, found.build, 'download');
-      return { url, md5: found.md5, fileName: SERVER_JAR };
+      return { url, md5: found.md5 };
     },
 
     async versions(signal): Promise<ServerVersion[]> {

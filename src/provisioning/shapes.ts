@@ -1,8 +1,5 @@
 import Joi from 'joi';
 
-/** What a server's jar is called in its folder, whatever its upstream calls it. */
-export const SERVER_JAR = 'server.jar';
-
 const hex = (digits: number) =>
   Joi.string()
     .hex()

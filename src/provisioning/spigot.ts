@@ -14,7 +14,6 @@ const CLASS_FILE_OFFSET = 44;
 /** Of versions that don't say. */
 const OLDEST_JAVA = 8;
 const NEWEST_BUILD = ['jenkins', 'job', 'BuildTools', 'lastSuccessfulBuild', 'artifact', 'target'];
-const BUILD_TOOLS_JAR = 'BuildTools.jar';
 
 /** Spigot is nowhere to be had as a jar: the agent builds it with BuildTools, which come without a hash. */
 export function createSpigotSource(hub: Upstream): ArtifactSource {
@@ -22,10 +21,10 @@ export function createSpigotSource(hub: Upstream): ArtifactSource {
     async find({ version }, signal): Promise<Artifact | null> {
       const found = await hub.json(hub.url('versions', `${version}.json`), versionSchema, { signal });
       if (!found) return null;
-      const url = hub.url(...NEWEST_BUILD, BUILD_TOOLS_JAR);
+      const url = hub.url(...NEWEST_BUILD, 'BuildTools.jar');
       const lowest = found.javaVersions?.[0];
       const javaMajor = lowest === undefined ? OLDEST_JAVA : lowest - CLASS_FILE_OFFSET;
-      return { url, fileName: BUILD_TOOLS_JAR, kind: 'build-tools', javaMajor };
+      return { url, kind: 'build-tools', javaMajor };
     },
 
     // The index of a folder, as web servers write it. Files that are named after builds alone are there too.

@@ -1,6 +1,6 @@
 import Joi from 'joi';
 import type { Artifact, ArtifactSource, ServerVersion } from './artifact.js';
-import { SERVER_JAR, sha1Hex } from './shapes.js';
+import { sha1Hex } from './shapes.js';
 import type { Upstream } from './upstream.js';
 
 interface ManifestEntry {
@@ -58,7 +58,7 @@ export function createVanillaSource(mojang: Upstream): ArtifactSource {
       const server = file?.downloads.server;
       if (!server) return null;
       const javaMajor = file.javaVersion?.majorVersion ?? OLDEST_JAVA;
-      return { url: server.url, sha1: server.sha1, size: server.size, fileName: SERVER_JAR, javaMajor };
+      return { url: server.url, sha1: server.sha1, size: server.size, javaMajor };
     },
 
     // In the manifest's own order. Old alphas and betas are in it too, but mostly without a server.

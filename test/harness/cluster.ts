@@ -32,6 +32,8 @@ export interface ClusterOptions {
   ownEngines?: boolean;
   /** Further settings of the control plane. */
   env?: NodeJS.ProcessEnv;
+  /** Further settings of every agent. */
+  agentEnv?: NodeJS.ProcessEnv;
 }
 
 export interface ClusterAgent {
@@ -131,7 +133,12 @@ async function assemble(assembly: Assembly): Promise<Cluster> {
   releases.push(() => oracle.stop());
   const agents: ClusterAgent[] = [];
   for (let n = 1; n <= (options.agents ?? 1); n++) {
-    const agent = await addAgent(admin, { AYMC_URL: url, JAVA_HOME: jdk.home, AYMC_ORACLE: oracle.file });
+    const agent = await addAgent(admin, {
+      AYMC_URL: url,
+      JAVA_HOME: jdk.home,
+      AYMC_ORACLE: oracle.file,
+      ...options.agentEnv,
+    });
     releases.push(() => agent.process.stop());
     agents.push(agent);
     const name = n === 1 ? 'agent' : `agent-${n}`;

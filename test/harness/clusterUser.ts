@@ -11,8 +11,9 @@ export interface Answer {
 }
 
 export interface NewServer {
-  jarUrl: string;
-  jarSha256: string;
+  /** Absent: whatever the upstream of its type has. */
+  jarUrl?: string;
+  jarSha256?: string;
   port: number;
   agentId?: string;
   /** Further fields of the request. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { copyFile, readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import pino from 'pino';
@@ -8,9 +8,9 @@ import { type Artifact, ProcessState, type WorkRequest, WorkState } from '#proto
 import { createGrpcGateway } from '#src/agents/grpcGateway.js';
 import { AgentDriver, type ContractAgent } from '#test/contract/agentDriver.js';
 import { type AgentProcess, startAgentProcess } from './agentProcess.js';
-import { buildInstallerJar, type InstallerJar } from './installerJars.js';
+import { buildInstallerJar, type InstallerJar, type InstallerName } from './installerJars.js';
 import { type JarServer, serveJar } from './jarServer.js';
-import { buildMinecraftJar, minecraftJavaMajor } from './minecraftJar.js';
+import { minecraftJavaMajor, type MinecraftJar } from './minecraftJar.js';
 import { cheapJvmFlags } from './minecraftServer.js';
 import { jarArtifact, provisionWork } from './provisionWork.js';
 import { addressOf } from './shellAgent.js';
@@ -24,7 +24,7 @@ export interface InstallerHost {
   readonly upstream: JarServer;
   /** Bytes. */
   readonly installerSize: number;
-  readonly serverJar: { readonly path: string; readonly sha256: string };
+  readonly serverJar: MinecraftJar;
   /** From the upstream, with whatever hash is given. */
   provision(artifact: Partial<Artifact>, minecraftVersion?: string): WorkRequest;
   /** Below the server's folder. */
@@ -41,9 +41,9 @@ export interface InstallerHost {
   stop(): Promise<void>;
 }
 
-export async function startInstallerHost(mainClass: 'ForgeInstaller' | 'BuildTools'): Promise<InstallerHost> {
-  const [installer, serverJar] = await Promise.all([buildInstallerJar(mainClass), buildMinecraftJar()]);
-  await copyFile(serverJar.path, join(installer.folder, 'server.jar'));
+/** `build` is what the installer installs, as a path in Maven's order. */
+export async function startInstallerHost(mainClass: InstallerName, build?: string): Promise<InstallerHost> {
+  const installer = await buildInstallerJar(mainClass, build);
   const upstream = await serveJar(installer.path, { slowBytesPerSecond: 2_000 });
   const agent = await startAgentProcess();
   const gateway = createGrpcGateway({ logger: pino({ level: 'silent' }), defaultDeadlineMs: 10_000 });
@@ -63,7 +63,7 @@ export async function startInstallerHost(mainClass: 'ForgeInstaller' | 'BuildToo
     installer,
     upstream,
     installerSize: (await stat(installer.path)).size,
-    serverJar,
+    serverJar: installer.serverJar,
     provision,
     folder: (...names) => join(agent.workDir, driver.serverId, ...names),
     async halfway(times = 1) {

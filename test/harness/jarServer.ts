@@ -17,6 +17,7 @@ export interface ServedRequest {
   path: string;
   /** The Range header, as asked for. */
   range: string | undefined;
+  userAgent: string | undefined;
   status: number;
   /** Bytes of the body that were handed to the socket; grows while the answer is under way. */
   bytes: number;
@@ -84,7 +85,15 @@ export async function serveJar(file: string, options: JarServerOptions = {}): Pr
     const path = request.url ?? '/';
     const fault = faultOf(path);
     const range = request.headers.range;
-    const served: ServedRequest = { method: request.method ?? '', path, range, status: 0, bytes: 0, fault };
+    const served: ServedRequest = {
+      method: request.method ?? '',
+      path,
+      range,
+      userAgent: request.headers['user-agent'],
+      status: 0,
+      bytes: 0,
+      fault,
+    };
     requests.push(served);
     const end = (status: number, type: string, body: string): void => {
       served.status = status;

@@ -11,11 +11,21 @@ export function jarArtifact(known: Partial<Artifact>): Artifact {
     sizeBytes: 0,
     fileName: 'server.jar',
     kind: ArtifactKind.JAR,
+    javaMajor: 0,
+    contact: '',
     ...known,
   };
 }
 
 /** Without a Java of its own: whatever the host has. */
 export function provisionWork(artifact: Artifact, settings: ServerSettings): ProvisionWork {
-  return { artifact, settings, minecraftVersion: '1.21.11', java: undefined, serverType: 'vanilla' };
+  return {
+    artifact,
+    settings,
+    minecraftVersion: '1.21.11',
+    java: undefined,
+    javaMajor: 0,
+    javaPinned: false,
+    serverType: 'vanilla',
+  };
 }

@@ -134,3 +134,23 @@ describe('agent installs a Forge', function () {
     await host.succeed(forge());
   });
 });
+
+describe('agent installs a NeoForge', function () {
+  this.timeout(60_000);
+
+  it('by its own file of arguments', async () => {
+    const home = 'libraries/net/neoforged/neoforge/21.4.111';
+    const host = await startInstallerHost('ForgeInstaller', 'net/neoforged/neoforge/21.4.111');
+    try {
+      const sha256 = await hashOf(host.installer.path, 'sha256');
+      await host.succeed(host.provision({ sha256, kind: ArtifactKind.FORGE_INSTALLER }, '1.21.4'));
+      expect(await readdir(host.folder())).to.include.members(['libraries', 'run.sh', 'user_jvm_args.txt']);
+      expect(await hashOf(host.folder(home, 'neoforge-21.4.111-server.jar'), 'sha256')).to.equal(
+        host.serverJar.sha256,
+      );
+      await host.startsAs(`@${home}/unix_args.txt`, 'nogui');
+    } finally {
+      await host.stop();
+    }
+  });
+});

@@ -129,6 +129,7 @@ describe('agent without the Java that a server needs', function () {
       url: javaUpstream.url,
       sha256: archive.sha256,
       sizeBytes: archive.size,
+      contact: 'ops@example.test',
     };
   }
 
@@ -166,8 +167,21 @@ describe('agent without the Java that a server needs', function () {
     expect(await runtimes()).to.include(ARCHIVED_MAJOR);
     expect((await driver.provision()).state).to.equal(WorkState.SUCCEEDED);
     expect(javaUpstream.requests, 'nothing is fetched that is there').to.have.lengthOf(1);
+    expect(javaUpstream.requests[0]?.userAgent).to.match(/^aymc-agent\/\S+ \(ops@example\.test\)$/);
 
     const { server, errorDetail } = await driver.run(driver.startRequest());
+    expect(server?.state, errorDetail).to.equal(ProcessState.RUNNING);
+    const command = await readFile(`/proc/${server?.pid}/cmdline`, 'utf8');
+    expect(command).to.include(`/.aymc/java/${HOME}/bin/`);
+  });
+
+  it('runs a server on what its upstream says that it needs, whatever its Minecraft version does', async () => {
+    const needs = { ...artifact, javaMajor: ARCHIVED_MAJOR };
+    const provision = { ...provisionWork(needs, SETTINGS), java: javaPackage() };
+    await driver.run(driver.request({ $case: 'provision', provision }));
+    await host.restart();
+    const asked = { ...start(), javaMajor: 17, javaPinned: false };
+    const { server, errorDetail } = await driver.run(driver.request({ $case: 'start', start: asked }));
     expect(server?.state, errorDetail).to.equal(ProcessState.RUNNING);
     const command = await readFile(`/proc/${server?.pid}/cmdline`, 'utf8');
     expect(command).to.include(`/.aymc/java/${HOME}/bin/`);

@@ -15,7 +15,7 @@ const LISTED: Record<ServerType, string[]> = {
   paper: ['26.1.2', '1.21.11-rc3', '1.21.4', '1.9.4'],
   purpur: ['26.1.2', '1.21.4', '1.20.6', '1.14.1'],
   fabric: ['26.2-snapshot-3', '26.1.2', '1.21.4'],
-  forge: ['26.1.2', '1.20.1', '1.7.10', '1.7.10_pre4', '1.7.2', '1.1'],
+  forge: ['26.1.2', '1.21.4', '1.20.1', '1.7.10', '1.7.10_pre4', '1.7.2', '1.1'],
   spigot: ['26.1.2', '1.21.4', '1.20.1', '1.14-pre5', '1.8.8'],
 };
 
@@ -40,38 +40,31 @@ describe('the sources of server types', function () {
 
   it('name a file of each type that is really there, by the strongest hash that the upstream gives', async () => {
     const found = await Promise.all(
-      SERVER_TYPES.map(
-        async type => [type, await find(type, type === 'forge' ? '1.20.1' : '1.21.4')] as const,
-      ),
+      SERVER_TYPES.map(async type => [type, await find(type, '1.21.4')] as const),
     );
     const { of } = upstreams;
-    const jarOf = { fileName: 'server.jar' };
     expect(Object.fromEntries(found)).to.deep.equal({
       vanilla: {
-        ...jarOf,
         url: `${of.vanilla.url}/v1/objects/${hashOf('sha1')}/server.jar`,
         sha1: hashOf('sha1'),
         size: file.length,
         javaMajor: 21,
       },
       paper: {
-        ...jarOf,
         url: `${new URL(of.paper.url).origin}/v1/objects/${hashOf('sha256')}/paper-1.21.4-231.jar`,
         sha256: hashOf('sha256'),
         size: file.length,
         javaMajor: 21,
       },
-      purpur: { ...jarOf, url: `${of.purpur.url}/purpur/1.21.4/2416/download`, md5: hashOf('md5') },
-      fabric: { ...jarOf, url: `${of.fabric.url}/versions/loader/1.21.4/0.16.10/1.1.0/server/jar` },
+      purpur: { url: `${of.purpur.url}/purpur/1.21.4/2416/download`, md5: hashOf('md5') },
+      fabric: { url: `${of.fabric.url}/versions/loader/1.21.4/0.16.10/1.1.0/server/jar` },
       forge: {
         kind: 'forge-installer',
-        fileName: 'forge-installer.jar',
-        url: `${of.forge.url}/net/minecraftforge/forge/1.20.1-47.4.0/forge-1.20.1-47.4.0-installer.jar`,
+        url: `${of.forge.url}/net/minecraftforge/forge/1.21.4-54.1.0/forge-1.21.4-54.1.0-installer.jar`,
         sha1: hashOf('sha1'),
       },
       spigot: {
         kind: 'build-tools',
-        fileName: 'BuildTools.jar',
         url: `${of.spigot.url}/jenkins/job/BuildTools/lastSuccessfulBuild/artifact/target/BuildTools.jar`,
         javaMajor: 21,
       },

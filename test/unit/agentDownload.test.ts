@@ -72,6 +72,17 @@ describe('agent download', function () {
     expect(seen.at(-1)).to.equal(JAR.length);
   });
 
+  it('says who asks, and whom to write to about it', async () => {
+    for (const contact of ['a\r\nX-Other: b', 'ä', 'a'.repeat(201)])
+      expect(await codeOf(download({ contact })), contact).to.equal('invalid-request');
+    await download({ contact: 'ops@example.test' });
+    await rm(part());
+    await download();
+    const named = upstream.requests.map(({ userAgent }) => userAgent);
+    expect(named[0]).to.equal(`${named[1]} (ops@example.test)`);
+    expect(named[1]).to.match(/^aymc-agent\/[\d.]+$/);
+  });
+
   it('goes on where a broken connection left it', async () => {
     upstream.misbehave('truncated', 2);
     await download();

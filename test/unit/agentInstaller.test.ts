@@ -177,7 +177,7 @@ describe('agent installers', function () {
         given[algorithm] = '';
       }
       expect(orderOf(given)).to.deep.include({
-        source: { url: 'http://x/y.jar', sizeBytes: 0, checksum: undefined },
+        source: { url: 'http://x/y.jar', sizeBytes: 0, contact: '', checksum: undefined },
       });
       expect(orderOf(given).key).to.match(/^url-[0-9a-f]{64}$/);
     });

@@ -55,7 +55,7 @@ describe('agent Java install', function () {
     const { sha256, size: sizeBytes } = archive;
     return {
       upstream,
-      java: { major: ARCHIVED_MAJOR, pinned: true, url: upstream.url, sha256, sizeBytes },
+      java: { major: ARCHIVED_MAJOR, pinned: true, url: upstream.url, sha256, sizeBytes, contact: '' },
     };
   }
 

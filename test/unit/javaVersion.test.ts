@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { requiredJavaMajor } from '#src/domain/javaVersion.js';
+import { refusesNewerJava, requiredJavaMajor } from '#src/domain/javaVersion.js';
 
 describe('the Java that a Minecraft version needs', () => {
   const table: [version: string, java: number][] = [
@@ -33,6 +33,14 @@ describe('the Java that a Minecraft version needs', () => {
     it(`${version || '(nothing)'} runs on Java ${java}`, () =>
       expect(requiredJavaMajor(version)).to.equal(java));
   }
+
+  it('is one that newer ones do not stand in for with Forge before 1.17, and with nothing else', () => {
+    for (const version of ['1.7.10', '1.7.10_pre4', '1.12.2', '1.16.5'])
+      expect(refusesNewerJava('forge', version), version).to.equal(true);
+    for (const version of ['1.17', '1.17.1', '1.20.1', '26.1.2', 'latest'])
+      expect(refusesNewerJava('forge', version), version).to.equal(false);
+    expect(refusesNewerJava('vanilla', '1.12.2')).to.equal(false);
+  });
 
   it('answers some Java for any text', () => {
     fc.assert(fc.property(fc.string(), text => [8, 16, 17, 21, 25].includes(requiredJavaMajor(text))));

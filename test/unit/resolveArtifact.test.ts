@@ -21,18 +21,21 @@ describe('resolveArtifact', () => {
   it("a server's own jar wins over its type's source, its checksum in lower case", async () => {
     const source = {
       versions: () => Promise.resolve([]),
-      find: () => Promise.resolve({ url: 'https://up/stream.jar', fileName: 'server.jar' }),
+      find: () => Promise.resolve({ url: 'https://up/stream.jar' }),
     };
     const resolve = createResolveArtifact({
       urls: { allowPrivate: true },
       sources: new Map([['vanilla', source]]),
+      contact: 'ops@example.test',
     });
     expect(await resolve(own)).to.deep.equal({
       url: own.jar_url,
       sha256: 'ab'.repeat(32),
-      fileName: 'server.jar',
     });
-    expect(await resolve(named)).to.have.property('url', 'https://up/stream.jar');
+    expect(await resolve(named), 'of an upstream, which is told whom to write to').to.deep.equal({
+      url: 'https://up/stream.jar',
+      contact: 'ops@example.test',
+    });
   });
 
   it('a type without a source, or a version that its source lacks, is artifact-unknown', async () => {

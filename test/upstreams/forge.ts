@@ -8,6 +8,7 @@ const PROMOS = {
   '1.7.10_pre4-latest': '10.12.2.1149',
   '1.20.1-latest': '47.4.10',
   '1.20.1-recommended': '47.4.0',
+  '1.21.4-recommended': '54.1.0',
   '26.1.2-latest': '63.0.4',
   '1.1-latest': '1.3.4.29',
 };
@@ -17,10 +18,11 @@ const INSTALLERS = [
   '1.7.10-10.13.4.1614-1.7.10',
   '1.20.1-47.4.10',
   '1.20.1-47.4.0',
+  '1.21.4-54.1.0',
   '26.1.2-63.0.4',
 ];
 
-/** Forge promotions, installers and sha1 sidecars [C], §10 of the upstream facts; both of its hosts in one. */
+/** Forge promotions, installers and sha1 sidecars [C], §10 of the upstream facts; both of its hosts in one. Every installer is this jar. */
 export function serveForge(installerJar: Buffer): Promise<LocalUpstream> {
   const sha1 = createHash('sha1').update(installerJar).digest('hex');
   return serveUpstream(() => ({

@@ -1,31 +1,35 @@
 import { jar, json, serveUpstream, type LocalUpstream } from './serve.js';
 
-/** Version → class files that it can be built with; undefined on old ones. */
-const VERSIONS: Readonly<Record<string, [number, number] | undefined>> = {
-  '1.20.1': [61, 64],
-  '1.21.4': [65, 67],
+/** Version → lowest and highest Java that it can be built with; undefined on old ones. */
+type Builds = Readonly<Record<string, readonly [number, number] | undefined>>;
+const VERSIONS: Builds = {
+  '1.20.1': [17, 20],
+  '1.21.4': [21, 23],
   '1.8.8': undefined,
-  '26.1.2': [69, 69],
-  '1.14-pre5': [52, 56],
+  '26.1.2': [25, 25],
+  '1.14-pre5': [8, 12],
 };
+/** A class file says its Java by so much more. */
+const CLASS_FILE_OFFSET = 44;
 /** Files of builds that are no versions, and the newest. */
 const OTHERS = ['1000', '4321', 'latest'];
 
-/** Spigot versions JSON [shape C, host and index K] and BuildTools [C], §11 of the upstream facts. */
-export function serveSpigot(buildToolsJar: Buffer): Promise<LocalUpstream> {
-  const names = [...OTHERS, ...Object.keys(VERSIONS)].sort();
+/** Spigot versions JSON [shape C, host and index K] and BuildTools [C], §11 of the upstream facts. `builds` adds to its versions. */
+export function serveSpigot(buildToolsJar: Buffer, builds: Builds = {}): Promise<LocalUpstream> {
+  const versions = { ...VERSIONS, ...builds };
+  const names = [...OTHERS, ...Object.keys(versions)].sort();
   return serveUpstream(() => ({
     answers: {
       '/versions/': { type: 'text/html', body: indexOf(names) },
       ...Object.fromEntries(
-        Object.entries(VERSIONS).map(([version, javaVersions]) => [
+        Object.entries(versions).map(([version, javas]) => [
           `/versions/${version}.json`,
           json({
             name: '3339',
             description: 'Jenkins build 3339',
             refs: { BuildData: 'a'.repeat(40), Bukkit: 'b'.repeat(40) },
             toolsVersion: 138,
-            ...(javaVersions && { javaVersions }),
+            ...(javas && { javaVersions: javas.map(major => major + CLASS_FILE_OFFSET) }),
           }),
         ]),
       ),

@@ -16,15 +16,26 @@ export interface LocalUpstreams {
   close(): Promise<void>;
 }
 
+/** What is run to make a server; this file, too, unless it is given. */
+export interface ServedInstallers {
+  forge?: Buffer;
+  buildTools?: Buffer;
+  /** Minecraft version → lowest and highest Java that BuildTools take for it, beside those that are there. */
+  spigotBuilds?: Parameters<typeof serveSpigot>[1];
+}
+
 /** The upstreams of all server types, on this machine and in their true shape; every artefact is this file. */
-export async function startUpstreams(file: Buffer): Promise<LocalUpstreams> {
+export async function startUpstreams(
+  file: Buffer,
+  { forge: forgeInstaller = file, buildTools = file, spigotBuilds }: ServedInstallers = {},
+): Promise<LocalUpstreams> {
   const of = {
     vanilla: await serveMojang(file),
     paper: await servePaper(file),
     purpur: await servePurpur(file),
     fabric: await serveFabric(file),
-    forge: await serveForge(file),
-    spigot: await serveSpigot(file),
+    forge: await serveForge(forgeInstaller),
+    spigot: await serveSpigot(buildTools, spigotBuilds),
   };
   const { vanilla, paper, purpur, fabric, forge, spigot } = of;
   return {

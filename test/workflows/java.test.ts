@@ -1,17 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
-import type { JavaPackage } from '#proto/gen/agent.js';
+import type { JavaPackage, ProvisionWork } from '#proto/gen/agent.js';
 import { findOperation } from '#src/db/operationQueries.js';
 import { row } from '#src/db/sql.js';
-import type { AgentRow } from '#src/db/types.js';
+import type { AgentRow, ServerRow } from '#src/db/types.js';
 import { buildServer, buildUser } from '../build.js';
 import { onWork, startFakeAgent, type FakeAgent } from '../fakeAgent.js';
 import { rejectionCode } from '../harness/rejection.js';
 import { startTestStack, type TestStack } from '../harness/stack.js';
 import { waitFor } from '../harness/waitFor.js';
 import { type AdoptiumServer, serveAdoptium } from '../upstreams/adoptium.js';
+import { type LocalUpstreams, startUpstreams } from '../upstreams/upstreams.js';
 
 const SHA256 = 'ab'.repeat(32);
+const CONTACT = 'ops@example.test';
 const LINK = 'https://files.example/jre.tar.gz';
 const build = {
   imageType: 'jre',
@@ -29,11 +31,18 @@ describe('Java for agents and servers', function () {
   let agent: FakeAgent;
   let agentId: string;
   let adoptium: AdoptiumServer;
+  let upstreams: LocalUpstreams;
   let user: string;
 
   before(async () => {
     adoptium = await serveAdoptium([17, 25].map(major => ({ ...build, major })));
-    stack = await startTestStack({ ADOPTIUM_URL: adoptium.url, AGENT_REACH_BUDGET: '1s' });
+    upstreams = await startUpstreams(Buffer.from('a jar'));
+    stack = await startTestStack({
+      ...upstreams.env,
+      ADOPTIUM_URL: adoptium.url,
+      AGENT_REACH_BUDGET: '1s',
+      UPSTREAM_CONTACT: CONTACT,
+    });
     agent = await startFakeAgent();
     agentId = await stack.register(agent);
     user = (await buildUser(stack.db)).id;
@@ -46,6 +55,7 @@ describe('Java for agents and servers', function () {
     await stack.stop();
     await agent.stop();
     await adoptium.close();
+    await upstreams.close();
   });
 
   const install = (version: number, idempotencyKey: string = randomUUID()) =>
@@ -58,14 +68,19 @@ describe('Java for agents and servers', function () {
       idempotencyKey,
     });
 
-  async function provisioned(version: string, java_version: number | null) {
-    const jar = { jar_url: 'http://127.0.0.1/server.jar', jar_sha256: 'a'.repeat(64) };
+  const OWN_JAR = { jar_url: 'http://127.0.0.1/server.jar', jar_sha256: 'a'.repeat(64) };
+
+  async function provisioned(
+    version: string,
+    java_version: number | null,
+    source: Partial<ServerRow> = OWN_JAR,
+  ) {
     const server = await buildServer(stack.db, {
       user_id: user,
       agent_id: agentId,
       version,
       java_version,
-      ...jar,
+      ...source,
     });
     const { operation } = await stack.operations.request({
       kind: 'server.provision',
@@ -76,19 +91,21 @@ describe('Java for agents and servers', function () {
     return stack.ended(operation.id);
   }
 
-  /** The Java that came with the provision that the agent was given last. */
-  function providedJava(): JavaPackage | undefined {
+  /** The provision that the agent was given last. */
+  function lastProvision(): ProvisionWork {
     const work = agent.lastWork?.work;
     if (work?.$case !== 'provision') throw new Error('the agent was not given a provision');
-    return work.provision.java;
+    return work.provision;
   }
+  /** The Java that came with it. */
+  const providedJava = (): JavaPackage | undefined => lastProvision().java;
 
   it('an agent installs one as an operation of its own, exactly once for a key', async () => {
     const key = randomUUID();
     const { operation } = await install(17, key);
     expect(operation).to.include({ server_id: null, agent_id: agentId, state: 'accepted' });
     expect(await stack.ended(operation.id)).to.include({ state: 'succeeded', error: null });
-    const java = { major: 17, pinned: true, url: LINK, sha256: SHA256, sizeBytes: 5 };
+    const java = { major: 17, pinned: true, url: LINK, sha256: SHA256, sizeBytes: 5, contact: CONTACT };
     expect(agent.lastWork).to.have.property('serverId', '');
     expect(agent.lastWork?.work).to.deep.equal({ $case: 'installJava', installJava: { java } });
     expect(await install(17, key)).to.deep.include({ replayed: true });
@@ -124,6 +141,26 @@ describe('Java for agents and servers', function () {
     expect(providedJava()).to.include({ major: 17, pinned: true });
     expect(await provisioned('1.20.6', 16), 'there is none').to.have.property('state', 'succeeded');
     expect(providedJava()).to.equal(undefined);
+  });
+
+  it('what is built gets the lowest Java that it takes, though the agent has a newer one; what only runs does not', async () => {
+    await provisioned('1.20.1', null, { server_type: 'spigot' });
+    expect(lastProvision()).to.deep.include({ javaMajor: 17, javaPinned: true });
+    expect(lastProvision().artifact).to.include({ javaMajor: 17, contact: CONTACT });
+    expect(providedJava()).to.include({ major: 17, pinned: true });
+    await provisioned('1.20.1', 21, { server_type: 'spigot' });
+    expect(lastProvision()).to.deep.include({ javaMajor: 21, javaPinned: true, java: undefined });
+
+    await provisioned('26.1.2', null, { server_type: 'paper' });
+    expect(lastProvision()).to.deep.include({ javaMajor: 25, javaPinned: false });
+    expect(lastProvision().artifact).to.include({ javaMajor: 25, contact: CONTACT });
+    await provisioned('1.20.1', null, { server_type: 'forge' });
+    expect(lastProvision()).to.deep.include({ javaMajor: 17, javaPinned: false, java: undefined });
+    expect(lastProvision().artifact, 'its upstream does not say').to.include({ javaMajor: 0 });
+    await provisioned('1.7.10', null, { server_type: 'forge' });
+    expect(lastProvision(), 'it runs on no newer one').to.deep.include({ javaMajor: 8, javaPinned: true });
+    await provisioned('1.20.1', null);
+    expect(lastProvision().artifact, 'a host of the user’s').to.include({ contact: '' });
   });
 
   it('an upstream that is down fails only who needs it, and not for hours', async () => {

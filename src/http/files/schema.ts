@@ -118,7 +118,7 @@ export interface ConfigFileQuery {
   path: string;
 }
 export const configFile = Joi.object<ConfigFileQuery, true>({
-  path: path().required().example('config/paper-global.yml'),
+  path: path().required().example('spigot.yml', { override: true }),
 });
 
 const configRoot = () =>

@@ -24,7 +24,10 @@ const serverType = () =>
 
 const serverTypeSchema = named(
   'ServerType',
-  Joi.object({ type: serverType(), name: anyText().required(), about: anyText().required() }),
+  Joi.object({ type: serverType(), name: anyText().required(), about: anyText().required() }).example({
+    type: 'paper',
+    ...TYPES.paper,
+  }),
 );
 
 const list = defineRoute({
@@ -47,7 +50,8 @@ const serverVersion = named(
       .integer()
       .allow(null)
       .required()
-      .description('The lowest Java that it runs on; null where the list of the upstream does not say'),
+      .description('The lowest Java that it runs on; null where the list of the upstream does not say')
+      .example(21),
   }),
 );
 

@@ -69,7 +69,8 @@ const NAMES: Readonly<Record<PlayerList, { list: string; one: string; body: Joi.
         .max(4)
         .description(
           'Absent: op-permission-level of server.properties, which is all that a running server gives',
-        ),
+        )
+        .example(4),
     }),
   },
   bans: {
