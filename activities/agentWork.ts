@@ -50,6 +50,7 @@ export interface AgentActivityDeps {
 
 /** The checkpoint of an attempt that may have reached the agent with its step. */
 const SUBMITTED = { submitted: true };
+const BRINGS_JAVA: ReadonlySet<AgentWork> = new Set<AgentWork>(['provision', 'stage', 'installJava']);
 
 /** Control calls answer at once; the waiting is done by watching. */
 const CALL_DEADLINE_MS = 5_000;
@@ -81,6 +82,8 @@ interface Attempt {
   subject: WorkSubject;
   /** Taken at the start: listeners of signals run outside of the activity's context. */
   context: Context;
+  /** Sent with every heartbeat: that of the attempt before, until this one may have reached the agent as well. */
+  checkpoint: unknown;
 }
 
 async function runOnAgent(
@@ -91,7 +94,37 @@ async function runOnAgent(
   const context = Context.current();
   const subject = await loadWork(deps.db, input.operationId);
   const key: WorkKey = { opId: input.operationId, step: input.step };
-  const attempt: Attempt = { agent: agentAddress(subject.agent, deps.openToken), key, subject, context };
+  const agent = agentAddress(subject.agent, deps.openToken);
+  const attempt: Attempt = { agent, key, subject, context, checkpoint: context.info.heartbeatDetails };
+  const heartbeat = setInterval(() => context.heartbeat(attempt.checkpoint), HEARTBEAT_MS);
+  try {
+    const result = (await watchKnown(deps, attempt)) ?? (await carry(deps, attempt, work, input));
+    // What it can run may have changed: until its next hello nobody else would know.
+    if (BRINGS_JAVA.has(work)) await greetAnew(deps, subject.agent);
+    return result;
+  } finally {
+    clearInterval(heartbeat);
+  }
+}
+
+/** A step that an earlier attempt may have submitted, without asking any upstream again; null when the agent lacks it. */
+async function watchKnown(deps: AgentActivityDeps, attempt: Attempt): Promise<AgentWorkResult | null> {
+  if (!mayHaveSubmitted(attempt)) return null;
+  try {
+    return await watch(deps, attempt);
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'not-found') return null;
+    throw error;
+  }
+}
+
+async function carry(
+  deps: AgentActivityDeps,
+  attempt: Attempt,
+  work: AgentWork,
+  input: AgentWorkInput,
+): Promise<AgentWorkResult> {
+  const { key, subject } = attempt;
   const request = await build(deps, attempt, work, input);
   await submit(deps, attempt, {
     key,
@@ -101,39 +134,16 @@ async function runOnAgent(
     undo: input.undo ?? false,
     work: request,
   });
-  const heartbeat = setInterval(() => context.heartbeat(SUBMITTED), HEARTBEAT_MS);
-  try {
-    const result = await watch(deps, attempt);
-    // What it can run has changed: until its next hello nobody else would know.
-    if (bringsJava(request)) await greetAnew(deps, subject.agent);
-    return result;
-  } finally {
-    clearInterval(heartbeat);
-  }
-}
-
-function bringsJava(work: WorkRequest['work']): boolean {
-  switch (work?.$case) {
-    case 'installJava':
-      return true;
-    case 'provision':
-      return work.provision.java !== undefined;
-    case 'stage':
-      return work.stage.java !== undefined;
-    default:
-      return false;
-  }
+  return watch(deps, attempt);
 }
 
 /** An upstream that can't be asked for longer than an agent may take to be reached fails the operation, too. */
 async function build(
   deps: AgentActivityDeps,
-  { subject, context }: Attempt,
+  attempt: Attempt,
   work: AgentWork,
   input: AgentWorkInput,
 ): Promise<WorkRequest['work']> {
-  // With the checkpoint of the attempt before: this one has not submitted anything yet.
-  const heartbeat = setInterval(() => context.heartbeat(context.info.heartbeatDetails), HEARTBEAT_MS);
   const sources: WorkSources = {
     resolveArtifact: deps.resolveArtifact,
     findMissingJava: (agent, wish) => findMissingJava(deps, agent, wish),
@@ -143,11 +153,9 @@ async function build(
       canDo((await greetAnew(deps, agent))?.capabilities ?? null, capability),
   };
   try {
-    return await buildWork(work, input, subject, sources);
+    return await buildWork(work, input, attempt.subject, sources);
   } catch (error) {
-    throw mayHaveSubmitted(context.info.heartbeatDetails) ? error : withinBudget(deps, context, error);
-  } finally {
-    clearInterval(heartbeat);
+    throw mayHaveSubmitted(attempt) ? error : withinBudget(deps, attempt.context, error);
   }
 }
 
@@ -158,7 +166,7 @@ async function build(
 async function submit(deps: AgentActivityDeps, attempt: Attempt, request: WorkRequest): Promise<void> {
   const { context, agent, subject } = attempt;
   const options = callOptions(subject);
-  if (!mayHaveSubmitted(context.info.heartbeatDetails)) {
+  if (!mayHaveSubmitted(attempt)) {
     try {
       await deps.gateway.ping(agent, options);
     } catch (error) {
@@ -166,6 +174,7 @@ async function submit(deps: AgentActivityDeps, attempt: Attempt, request: WorkRe
     }
   }
   // The first heartbeat of an attempt leaves at once; the ones between are throttled.
+  attempt.checkpoint = SUBMITTED;
   context.heartbeat(SUBMITTED);
   try {
     await deps.gateway.submitWork(agent, request, options);
@@ -181,7 +190,7 @@ function withinBudget(deps: AgentActivityDeps, context: Context, error: unknown)
   return isSpent ? toFailure(error, { final: true }) : error;
 }
 
-function mayHaveSubmitted(checkpoint: unknown): boolean {
+function mayHaveSubmitted({ checkpoint }: Attempt): boolean {
   return typeof checkpoint === 'object' && checkpoint !== null && 'submitted' in checkpoint;
 }
 

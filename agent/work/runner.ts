@@ -118,6 +118,7 @@ export class WorkRunner {
       await task.accepted;
     } catch (error) {
       this.#tasks.delete(ledgerKey(key.opId, key.step));
+      this.#notify(entry); // whoever watches it already is told that there is no such step
       throw error;
     }
     this.#supersedeOlder(serverId, entry.fence);

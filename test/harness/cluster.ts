@@ -131,18 +131,15 @@ async function assemble(assembly: Assembly): Promise<Cluster> {
   const admin = await signInAdmin(url, db);
   const oracle = new Oracle(join(folder, 'oracle.jsonl'));
   releases.push(() => oracle.stop());
-  const agents: ClusterAgent[] = [];
-  for (let n = 1; n <= (options.agents ?? 1); n++) {
-    const agent = await addAgent(admin, {
-      AYMC_URL: url,
-      JAVA_HOME: jdk.home,
-      AYMC_ORACLE: oracle.file,
-      ...options.agentEnv,
-    });
-    releases.push(() => agent.process.stop());
-    agents.push(agent);
-    const name = n === 1 ? 'agent' : `agent-${n}`;
-    parts.set(name, asTarget(name, agent.process));
+  const agents = await addAgents(options.agents ?? 1, admin, {
+    AYMC_URL: url,
+    JAVA_HOME: jdk.home,
+    AYMC_ORACLE: oracle.file,
+    ...options.agentEnv,
+  });
+  for (const [at, { process: agent }] of agents.entries()) {
+    releases.push(() => agent.stop());
+    parts.set(agentName(at), asTarget(agentName(at), agent));
   }
   const [first] = agents;
   if (!first) throw new Error('a cluster needs an agent');
@@ -260,6 +257,15 @@ async function addAgent(admin: ClusterUser, env: NodeJS.ProcessEnv): Promise<Clu
   return { id: registration.id, process };
 }
 
+async function addAgents(count: number, admin: ClusterUser, env: NodeJS.ProcessEnv): Promise<ClusterAgent[]> {
+  const added = await Promise.allSettled(Array.from({ length: count }, () => addAgent(admin, env)));
+  const agents = added.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []));
+  const failed = added.find(result => result.status === 'rejected');
+  if (!failed) return agents;
+  await Promise.all(agents.map(agent => agent.process.stop()));
+  throw failed.reason;
+}
+
 /** Lines of its owner's: what the product writes there itself comes beside them. */
 export async function addProperties(
   { process: { workDir } }: ClusterAgent,
@@ -269,6 +275,9 @@ export async function addProperties(
   const lines = Object.entries(properties).map(([name, value]) => `${name}=${value}\n`);
   await appendFile(join(workDir, serverId, 'server.properties'), lines.join(''));
 }
+
+/** The part's name of an agent by its index. */
+export const agentName = (at: number): string => (at === 0 ? 'agent' : `agent-${at + 1}`);
 
 function asTarget(name: string, agent: AgentProcess): Target {
   let isUp = true;

@@ -1,4 +1,4 @@
-import { readFile, readdir } from 'node:fs/promises';
+import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import pg from 'pg';
 import { waitFor } from './waitFor.js';
@@ -11,14 +11,16 @@ export interface Trap {
   release(): Promise<void>;
 }
 
-/** Advisory lock that a trap holds. */
+/** First half of the advisory lock that a trap holds; the other one is its server. */
 const GATE = 0x6661756c;
 const SPRUNG_TIMEOUT_MS = 60_000;
+const NAME_OF_NEW = `coalesce(NEW.data ->> 'status', NEW.data #>> '{progress,phase}', NEW.type)`;
 
 /**
  * Makes the instants between two events of an operation as long as a test needs to strike there. The event's own
  * transaction commits and tells us; the transaction of the next one waits at a lock that we hold. An event is named by
- * its type, a change of status by the new status, progress by its phase.
+ * its type, a change of status by the new status, progress by its phase; that a server has become `installed` counts as
+ * one.
  */
 export async function installTraps(databaseUrl: string): Promise<void> {
   await withConnection(databaseUrl, connection =>
@@ -26,16 +28,25 @@ export async function installTraps(databaseUrl: string): Promise<void> {
       CREATE TABLE fault_traps (server_id uuid PRIMARY KEY, event text NOT NULL, sprung boolean NOT NULL DEFAULT false);
       CREATE FUNCTION spring_fault_traps() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
-        PERFORM pg_advisory_xact_lock_shared(${GATE}) FROM fault_traps
+        PERFORM pg_advisory_xact_lock_shared(${GATE}, hashtext(NEW.server_id::text)) FROM fault_traps
           WHERE server_id = NEW.server_id AND sprung;
-        UPDATE fault_traps SET sprung = true
-          WHERE server_id = NEW.server_id AND NOT sprung
-            AND event = coalesce(NEW.data ->> 'status', NEW.data #>> '{progress,phase}', NEW.type);
-        IF FOUND THEN PERFORM pg_notify('fault_traps', NEW.server_id::text); END IF;
+        PERFORM spring_fault_trap(NEW.server_id, ${NAME_OF_NEW});
+        RETURN NEW;
+      END $$;
+      CREATE FUNCTION spring_fault_trap(server uuid, happened text) RETURNS void LANGUAGE plpgsql AS $$
+      BEGIN
+        UPDATE fault_traps SET sprung = true WHERE server_id = server AND NOT sprung AND event = happened;
+        IF FOUND THEN PERFORM pg_notify('fault_traps', server::text); END IF;
+      END $$;
+      CREATE FUNCTION spring_when_installed() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        PERFORM spring_fault_trap(NEW.id, 'installed');
         RETURN NEW;
       END $$;
       CREATE TRIGGER spring_fault_traps AFTER INSERT ON operation_events
         FOR EACH ROW EXECUTE FUNCTION spring_fault_traps();
+      CREATE TRIGGER spring_when_installed AFTER UPDATE ON servers
+        FOR EACH ROW WHEN (NEW.installed AND NOT OLD.installed) EXECUTE FUNCTION spring_when_installed();
     `),
   );
 }
@@ -55,7 +66,7 @@ export async function setTrap(databaseUrl: string, serverId: string, event: stri
   });
   sprung.catch(() => undefined); // whoever waits for it is told; nobody may be there yet
   await connection.query('LISTEN fault_traps');
-  await connection.query('SELECT pg_advisory_lock($1)', [GATE]);
+  await connection.query('SELECT pg_advisory_lock($1, hashtext($2))', [GATE, serverId]);
   await connection.query(
     `INSERT INTO fault_traps VALUES ($1, $2) ON CONFLICT (server_id) DO UPDATE SET event = $2, sprung = false`,
     [serverId, event],
@@ -70,9 +81,24 @@ export async function setTrap(databaseUrl: string, serverId: string, event: stri
   };
 }
 
+/** What was committed last of each of these operations, by the names that traps know. */
+export async function lastEvents(
+  databaseUrl: string,
+  operationIds: readonly string[],
+): Promise<Map<string, string>> {
+  const last = new Map<string, string>();
+  const sql = `SELECT DISTINCT ON (op_id) op_id AS id, ${NAME_OF_NEW} AS event FROM operation_events NEW
+               WHERE op_id = ANY($1::uuid[]) ORDER BY op_id, seq DESC`;
+  await withConnection(databaseUrl, async connection => {
+    const { rows } = await connection.query<{ id: string; event: string }>(sql, [operationIds]);
+    for (const { id, event } of rows) last.set(id, event);
+  });
+  return last;
+}
+
 /** Resolves once the write of a next event waits at a sprung trap. */
 export async function untilHeld(databaseUrl: string): Promise<void> {
-  const sql = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted`;
+  const sql = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND NOT granted`;
   await withConnection(databaseUrl, connection =>
     waitFor(async () => (await connection.query(sql, [GATE])).rowCount, { what: 'a write to wait' }),
   );
@@ -101,6 +127,17 @@ export const AGENT_MARKS = {
       const record = await read(join(run, 'run.json'));
       return record.includes('"stop_cause":"stop"') && (await read(join(run, 'exit'))) !== '';
     }),
+  /** The first bytes of the only download have come. */
+  'partly downloaded': async (workDir: string) =>
+    (await cached(workDir)).some(({ name, size }) => name.endsWith('.part') && size > 0),
+  /** The only artefact is whole, and is what it should be. */
+  verified: async (workDir: string) => (await cached(workDir)).some(({ name }) => name.endsWith('.jar')),
+  /** The jar is where the server is started from. */
+  'in place': async (workDir: string, serverId: string) =>
+    (await namesIn(join(workDir, serverId))).includes('server.jar'),
+  /** The installer works: nothing that it makes is finished. */
+  'installer runs': async (workDir: string, serverId: string) =>
+    (await namesIn(join(workDir, '.aymc/installs', serverId, 'files'))).length > 0,
 } as const;
 export type AgentMark = keyof typeof AGENT_MARKS;
 
@@ -121,8 +158,25 @@ export async function waitForMark(
 /** Whether the newest run is as wanted; older ones have ended likewise. */
 async function someRun(workDir: string, serverId: string, is: (folder: string) => Promise<boolean>) {
   const runs = join(workDir, '.aymc/servers', serverId, 'runs');
-  const newest = (await readdir(runs).catch(() => [])).sort().at(-1);
+  const newest = (await namesIn(runs)).sort().at(-1);
   return newest !== undefined && is(join(runs, newest));
+}
+
+async function cached(workDir: string): Promise<{ name: string; size: number }[]> {
+  const folder = join(workDir, '.aymc/cache');
+  return Promise.all(
+    (await namesIn(folder)).map(async name => {
+      const size = await stat(join(folder, name)).then(
+        facts => facts.size,
+        () => 0,
+      );
+      return { name, size };
+    }),
+  );
+}
+
+function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch(() => []);
 }
 
 function read(path: string): Promise<string> {

@@ -36,8 +36,16 @@ export class Oracle {
 
   /** Who serves this server at this moment. */
   async alive(serverId: string): Promise<number[]> {
-    const found = await findMinecraftProcesses();
-    return found.filter(process => process.serverId === serverId).map(({ pid }) => pid);
+    return (await this.aliveOf()).get(serverId) ?? [];
+  }
+
+  /** Who serves at this moment, by server. */
+  async aliveOf(): Promise<Map<string, number[]>> {
+    const pids = new Map<string, number[]>();
+    for (const { pid, serverId } of await findMinecraftProcesses()) {
+      pids.set(serverId, [...(pids.get(serverId) ?? []), pid]);
+    }
+    return pids;
   }
 
   /** How many processes have begun to serve it since it was made. */

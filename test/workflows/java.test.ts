@@ -70,7 +70,11 @@ describe('Java for agents and servers', function () {
 
   const OWN_JAR = { jar_url: 'http://127.0.0.1/server.jar', jar_sha256: 'a'.repeat(64) };
 
-  async function provisioned(
+  async function provisioned(...server: Parameters<typeof provision>) {
+    return stack.ended(await provision(...server));
+  }
+
+  async function provision(
     version: string,
     java_version: number | null,
     source: Partial<ServerRow> = OWN_JAR,
@@ -88,7 +92,7 @@ describe('Java for agents and servers', function () {
       requestedBy: user,
       trigger: 'user',
     });
-    return stack.ended(operation.id);
+    return operation.id;
   }
 
   /** The provision that the agent was given last. */
@@ -167,6 +171,22 @@ describe('Java for agents and servers', function () {
     adoptium.misbehave({ status: 503, body: '' });
     expect(await provisioned('1.20.6', null)).to.have.property('state', 'succeeded');
     expect(await provisioned('26.1', null)).to.have.nested.property('error.code', 'upstream-failed');
+  });
+
+  it('a worker that takes over watches what the agent works on, without asking the upstream again', async () => {
+    agent.script(onWork('provision', { afterMs: 3_000 }));
+    const isAtWork = async (id: string) =>
+      (await findOperation(stack.db, id))?.progress?.phase === 'download';
+    const operation = await provision('26.1', null);
+    await waitFor(() => isAtWork(operation), { what: 'the agent to be at work' });
+    const asked = adoptium.requests.length;
+    const submitted = agent.calls.filter(({ method }) => method === 'submitWork').length;
+    adoptium.misbehave({ status: 503, body: '' });
+
+    await stack.restartWorker();
+    expect(await stack.ended(operation)).to.include({ state: 'succeeded', error: null });
+    expect(adoptium.requests).to.have.lengthOf(asked);
+    expect(agent.calls.filter(({ method }) => method === 'submitWork')).to.have.lengthOf(submitted);
   });
 
   it('the agent’s runtimes and processor are in its capabilities', async () => {
