@@ -104,17 +104,26 @@ export async function startApi(core: Core, { operations, temporal, alone }: ApiW
   const address = http.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.http.port;
   logger.info({ host: config.http.host, port }, 'api listens');
-  await startGrpcProxy(core, identities, createLimiter);
+  await startGrpcProxy(core, { identities, createLimiter, metrics });
   return { url: `http://${config.http.host}:${port}` };
 }
 
+interface ProxyWiring {
+  identities: Identities;
+  createLimiter: CreateRateLimiter;
+  metrics: Registry;
+}
+
 /** Calls count like requests: with those of REST where Redis counts for all, else apart from them. */
-async function startGrpcProxy(core: Core, identities: Identities, create: CreateRateLimiter): Promise<void> {
+async function startGrpcProxy(
+  core: Core,
+  { identities, createLimiter, metrics }: ProxyWiring,
+): Promise<void> {
   const { config, logger, shutdown, db, gateway, openToken } = core;
   const { grpcProxyPort, grpcProxyTlsCert: cert, grpcProxyTlsKey: key } = config.agents;
   if (grpcProxyPort === undefined) return;
   const { userPerMinute, userBurst } = config.limits;
-  const limiter = create({ name: 'user', perMinute: userPerMinute, burst: userBurst });
+  const limiter = createLimiter({ name: 'user', perMinute: userPerMinute, burst: userBurst });
   const { host } = config.http;
   const proxy = await createGrpcProxy({
     db,
@@ -123,6 +132,7 @@ async function startGrpcProxy(core: Core, identities: Identities, create: Create
     openToken,
     countRequest: userId => takeOrThrow(limiter, userId),
     logger,
+    metrics,
     host,
     port: grpcProxyPort,
     tls: cert !== undefined && key !== undefined ? { cert, key } : undefined,

@@ -125,6 +125,8 @@ export interface RawCall {
  */
 export interface AgentGateway {
   hello(agent: AgentAddress, options?: CallOptions): Promise<HelloResponse>;
+  /** Asked of the agent each time: it may have been replaced. */
+  isOfVersion1(agent: AgentAddress, options?: CallOptions): Promise<boolean>;
   ping(agent: AgentAddress, options?: CallOptions): Promise<{ latencyMs: number }>;
   health(agent: AgentAddress, options?: CallOptions): Promise<HealthStatus>;
   info(agent: AgentAddress, options?: CallOptions): Promise<AgentInfo>;

@@ -15,6 +15,8 @@ export interface GrpcGatewayDeps {
   defaultDeadlineMs: number;
   /** How many agents may be connected at once (default 4096); one more closes the least recently used channel. */
   maxChannels?: number;
+  /** How long an agent of version 1 may stay away in the middle of a step (default five minutes). */
+  patienceMs?: number;
   /** Told to agents in Hello. */
   version?: string;
 }
@@ -30,6 +32,7 @@ export function createGrpcGateway({
   logger,
   defaultDeadlineMs,
   maxChannels = 4096,
+  patienceMs,
   version = '',
 }: GrpcGatewayDeps): AgentGateway {
   const pool = createChannelPool({ logger, maxChannels });
@@ -41,12 +44,13 @@ export function createGrpcGateway({
   const versions = new Versions((agent, options) =>
     calls.unary({ agent, method: rpc.hello, request: { controlPlaneVersion: version }, options }),
   );
-  const version1 = createGatewayOfVersion1({ calls: rawCalls, turns, defaultDeadlineMs });
+  const version1 = createGatewayOfVersion1({ calls: rawCalls, turns, defaultDeadlineMs, patienceMs });
   const { forget: forgetFiles, ...files } = createAgentFiles(calls, versions);
 
   return {
     hello: async (agent, options = {}) =>
       (await versions.hello(agent, options)) ?? version1.hello(agent, options),
+    isOfVersion1: async (agent, options = {}) => (await versions.hello(agent, options)) === undefined,
     async ping(agent, options = {}) {
       // It can't answer while it stops a server for us; the keepalive of that call watches over it.
       if (turns.isBlocked(agent.id)) return { latencyMs: 0 };

@@ -60,6 +60,23 @@ export async function findTarget(deps: GrpcProxyDeps, arrival: Arrival, actor: I
   return { agent: agentAddress(found, deps.openToken), serverId: serverId ?? null };
 }
 
+/**
+ * Some calls an agent of version 1 does not survive, or answers nothing else for half a minute, or takes lines from whoever
+ * reads its console. That they do no harm is for the gateway to see to, which does the same in its own order; here, method
+ * and version decide, and no byte is read. Rejects with `agent-unsupported`, and as calls do.
+ */
+export async function refuseHarm(
+  { gateway }: GrpcProxyDeps,
+  { method, requestId }: Arrival,
+  { agent }: Target,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!method.harmsVersion1 || !(await gateway.isOfVersion1(agent, { signal, requestId }))) return;
+  throw new AppError('agent-unsupported', {
+    detail: `The agent is of version 1, which ${method.name} can harm: use /api/v1/servers, which does it safely`,
+  });
+}
+
 /** What changes something is recorded before it is passed on: what cannot be recorded does not happen. */
 export async function recordCall(
   db: Database,

@@ -2,6 +2,7 @@ import { Server, ServerCredentials, ServerInterceptingCall, type ServerIntercept
 import { MESSAGE_BYTES_MAX } from '#src/agents/channelPool.js';
 import { AppError } from '#src/domain/errors.js';
 import type { GrpcProxyDeps } from './deps.js';
+import { createMeter } from './meter.js';
 import { BYTES_SERVICE, METHODS } from './methods.js';
 import { createPlaces, type PlaceLimits } from './places.js';
 import { serveCall, type CallLimits } from './serveCall.js';
@@ -46,7 +47,8 @@ const FAREWELL_MS = 500;
 export async function createGrpcProxy({ host, port, tls, ...options }: GrpcProxyOptions): Promise<GrpcProxy> {
   const limits = { ...LIMITS, ...options.limits };
   const underWay = new Set<AbortController>();
-  const proxy = { ...options, limits, places: createPlaces(limits), underWay };
+  const places = createPlaces(limits);
+  const proxy = { ...options, limits, places, meter: createMeter(options.metrics), underWay };
   // The raw call is taken here, below grpc-js's streams, which read 16 messages ahead; no handler comes into play.
   const relaying: ServerInterceptor = ({ path }, call) =>
     new ServerInterceptingCall(call, {

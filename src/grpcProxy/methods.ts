@@ -5,12 +5,15 @@ import { AgentServiceService } from '#proto/gen/agent.js';
 interface Policy {
   needs: 'account' | 'admin';
   changes: boolean;
+  /** Agents of version 1 take harm from it, or their servers do: see `refuseHarm`. */
+  harmsVersion1?: true;
 }
 
 /** Names nothing in its request, and answers what REST shows to everyone who has an account. */
 const OPEN: Policy = { needs: 'account', changes: false };
 const READS: Policy = { needs: 'admin', changes: false };
 const CHANGES: Policy = { needs: 'admin', changes: true };
+const POWER: Policy = { ...CHANGES, harmsVersion1: true };
 
 /**
  * docs/decisions/0009: a request names its server or path inside bytes that nobody here reads, so whoever may send it may
@@ -23,7 +26,7 @@ const POLICIES: Record<keyof AgentServiceService, Policy> = {
   healthCheck: OPEN,
   listServers: READS,
   getServer: READS,
-  streamLogs: READS,
+  streamLogs: { ...READS, harmsVersion1: true },
   readFile: READS,
   listFiles: READS,
   checkDependencies: READS,
@@ -34,9 +37,9 @@ const POLICIES: Record<keyof AgentServiceService, Policy> = {
   streamEvents: READS,
   listFolder: READS,
   downloadFile: READS,
-  startServer: CHANGES,
-  stopServer: CHANGES,
-  restartServer: CHANGES,
+  startServer: POWER,
+  stopServer: POWER,
+  restartServer: POWER,
   sendCommand: CHANGES,
   writeFile: CHANGES,
   installJava: CHANGES,

@@ -3,9 +3,10 @@ import { Metadata, status, type ServerInterceptingCallInterface, type StatusObje
 import { REASON_KEY } from '#src/agents/errors.js';
 import type { RawCall } from '#src/agents/gateway.js';
 import { AppError, ERRORS, type ErrorCode } from '#src/domain/errors.js';
-import { findTarget, identify, recordCall, type Arrival, type Target } from './admit.js';
+import { findTarget, identify, recordCall, refuseHarm, type Arrival, type Target } from './admit.js';
 import type { GrpcProxyDeps } from './deps.js';
 import { passedOn, textOf } from './metadata.js';
+import type { Meter } from './meter.js';
 import type { ProxiedMethod } from './methods.js';
 import type { Places } from './places.js';
 
@@ -20,6 +21,7 @@ export interface CallLimits {
 interface Proxy extends GrpcProxyDeps {
   limits: CallLimits;
   places: Places;
+  meter: Meter;
   /** Calls under way; one that is aborted ends with the AppError that it was aborted with. */
   underWay: Set<AbortController>;
 }
@@ -44,6 +46,7 @@ export function serveCall(proxy: Proxy, call: ServerInterceptingCallInterface, m
     const ip = call.getConnectionInfo().remoteAddress;
     const log = proxy.logger.child({ requestId, rpc: method.name });
     const began = performance.now();
+    const measured = proxy.meter.begin(method);
     let answer: StatusObject;
     proxy.underWay.add(ending);
     try {
@@ -54,6 +57,7 @@ export function serveCall(proxy: Proxy, call: ServerInterceptingCallInterface, m
     }
     proxy.underWay.delete(ending);
     call.sendStatus(answer);
+    measured(answer.code);
     log.info(
       { status: status[answer.code], ms: Math.round(performance.now() - began) },
       'proxied call ended',
@@ -68,6 +72,7 @@ export function serveCall(proxy: Proxy, call: ServerInterceptingCallInterface, m
       try {
         await proxy.countRequest(actor.id);
         const target = await findTarget(proxy, arrival, actor);
+        await refuseHarm(proxy, arrival, target, ending.signal);
         ending.signal.throwIfAborted();
         await recordCall(proxy.db, arrival, actor, target);
         return await whilePermitted(arrival, () => relay(arrival, target));

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import { once } from 'node:events';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
-import type { handleServerStreamingCall, handleUnaryCall } from '@grpc/grpc-js';
+import type { handleServerStreamingCall, handleUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import {
   AgentServiceService,
   type AgentServiceServer,
@@ -18,6 +18,7 @@ import type { AgentAddress } from '#src/agents/gateway.js';
 import { selfSigned } from './certificate.js';
 import { Timers } from './timers.js';
 import { Version1Fault, Version1Files } from './version1Files.js';
+import { Version1Plugins } from './version1Plugins.js';
 
 const HOST = '127.0.0.1';
 const CWD = '/opt/aymc';
@@ -25,6 +26,7 @@ const MESSAGE_BYTES_MAX = 10 * 1024 * 1024;
 const CALLS_KEPT = 1_000;
 const LINES_KEPT = 1_000;
 export const FAKE_JAR_BYTES = 4_320;
+const DROPPED = new Version1Fault('Connection dropped', status.UNAVAILABLE);
 
 export interface FakeVersion1Options {
   id?: string;
@@ -64,14 +66,22 @@ export interface FakeVersion1Agent {
   /** The server's process ends. It stays listed. */
   crash(serverId: string): void;
   setReadyMs(ms: number): void;
-  /** The next StartServer takes effect, and its answer is lost. */
-  loseNextStart(): void;
+  /** The connection breaks at so many of the next calls: before they take effect, or when they have. */
+  lose(method: LosableMethod, when: 'before' | 'after', times?: number): void;
+  /** All connections break, and the agent lives on. */
+  cut(): void;
   /** Process and all servers end. */
   die(): void;
   /** A new start: new certificate, and nothing is known of what ran before. */
   restart(): Promise<void>;
   stop(): Promise<void>;
 }
+
+type PluginHandlers = Pick<
+  AgentServiceServer,
+  'installPlugin' | 'updatePlugin' | 'uninstallPlugin' | 'listPlugins'
+>;
+export type LosableMethod = 'startServer' | 'stopServer' | 'downloadServer';
 
 interface Process {
   info: ServerInfo;
@@ -104,7 +114,7 @@ class Version1Agent implements FakeVersion1Agent {
   readonly #keepsCrashed: boolean;
   #readyMs: number;
   #blocked: Promise<void> | undefined;
-  #losesStart = false;
+  readonly #losing = new Map<string, { when: 'before' | 'after'; times: number }>();
   #lastPid = 4_000;
   #tls: TlsServer | undefined;
   #grpc: Server | undefined;
@@ -170,8 +180,12 @@ class Version1Agent implements FakeVersion1Agent {
     this.#readyMs = ms;
   }
 
-  loseNextStart(): void {
-    this.#losesStart = true;
+  lose(method: LosableMethod, when: 'before' | 'after', times = 1): void {
+    this.#losing.set(method, { when, times });
+  }
+
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   print(serverId: string, line: string, source: 'STDOUT' | 'STDERR' = 'STDOUT'): void {
@@ -207,7 +221,7 @@ class Version1Agent implements FakeVersion1Agent {
     this.#blocked = undefined;
     this.#tls?.close();
     this.#tls = undefined;
-    for (const socket of this.#sockets) socket.destroy();
+    this.cut();
     this.#grpc?.forceShutdown();
   }
 
@@ -292,6 +306,12 @@ class Version1Agent implements FakeVersion1Agent {
         this.files.write(path, content, createDirs),
       ),
       listFiles: this.#unary('listFiles', ({ path }) => ({ files: this.files.list(path) })),
+      ...this.#pluginHandlers(),
+      installJava: this.#unary('installJava', () => ({
+        success: false,
+        message: 'sudo: a password is required',
+        logs: [],
+      })),
       downloadServer: this.#downloadServer(),
       createBackup: this.#unary('createBackup', () => ({
         ...refused,
@@ -308,6 +328,19 @@ class Version1Agent implements FakeVersion1Agent {
     } satisfies Partial<AgentServiceServer>;
   }
 
+  #pluginHandlers(): PluginHandlers {
+    const plugins = new Version1Plugins(this.files, async serverId => {
+      // Its restart, which ends stopped.
+      if (this.#processes.has(serverId)) await this.#stopServer({ serverId });
+    });
+    return {
+      installPlugin: this.#unary('installPlugin', request => plugins.install(request)),
+      updatePlugin: this.#unary('updatePlugin', request => plugins.update(request)),
+      uninstallPlugin: this.#unary('uninstallPlugin', request => plugins.uninstall(request)),
+      listPlugins: this.#unary('listPlugins', request => plugins.list(request)),
+    };
+  }
+
   /** Exec is all that it waits for. */
   #startServer(): AgentServiceServer['startServer'] {
     return this.#unary('startServer', request => {
@@ -319,10 +352,6 @@ class Version1Agent implements FakeVersion1Agent {
       }
       if (this.#processes.has(serverId)) return answer(false, `server ${serverId} is already running`);
       const process = this.#boot(request);
-      if (this.#losesStart) {
-        this.#losesStart = false;
-        throw new Version1Fault('Connection dropped', status.UNAVAILABLE);
-      }
       return { success: true, message: 'Server started', server: process.info };
     });
   }
@@ -369,8 +398,7 @@ class Version1Agent implements FakeVersion1Agent {
   }
 
   #streamLogs(): handleServerStreamingCall<ServerRequest, LogEntry> {
-    return call => {
-      this.#record('streamLogs');
+    const open = (call: ServerWritableStream<ServerRequest, LogEntry>): void => {
       const process = this.#processes.get(call.request.serverId);
       if (!process?.alive) {
         call.emit('error', new Version1Fault(`server ${call.request.serverId} not found`, status.NOT_FOUND));
@@ -387,6 +415,12 @@ class Version1Agent implements FakeVersion1Agent {
       call.once('close', leave);
       call.once('cancelled', leave);
       this.#deliver(process);
+    };
+    return call => {
+      this.#record('streamLogs');
+      void Promise.resolve(this.#blocked).then(() => {
+        if (!call.cancelled) open(call);
+      });
     };
   }
 
@@ -418,7 +452,10 @@ class Version1Agent implements FakeVersion1Agent {
         return;
       }
       call.write({ ...progress, downloaded: FAKE_JAR_BYTES / 2, percent: 50, status: 'downloading' });
+      this.files.put(destination, Buffer.alloc(FAKE_JAR_BYTES / 2));
+      if (this.#loses('downloadServer', 'before')) return void call.emit('error', DROPPED);
       this.files.put(destination, Buffer.alloc(FAKE_JAR_BYTES));
+      if (this.#loses('downloadServer', 'after')) return void call.emit('error', DROPPED);
       call.write({
         ...progress,
         downloaded: FAKE_JAR_BYTES,
@@ -444,7 +481,10 @@ class Version1Agent implements FakeVersion1Agent {
       this.#record(method);
       const work = async () => {
         await this.#blocked;
-        return respond(call.request);
+        if (this.#loses(method, 'before')) throw DROPPED;
+        const response = await respond(call.request);
+        if (this.#loses(method, 'after')) throw DROPPED;
+        return response;
       };
       work().then(
         response => callback(null, response),
@@ -452,6 +492,14 @@ class Version1Agent implements FakeVersion1Agent {
           callback(error instanceof Version1Fault ? error : new Version1Fault(String(error))),
       );
     };
+  }
+
+  /** Whether this call is one of those that the connection breaks at. */
+  #loses(method: string, when: 'before' | 'after'): boolean {
+    const losing = this.#losing.get(method);
+    if (losing?.when !== when || losing.times === 0) return false;
+    losing.times -= 1;
+    return true;
   }
 
   #record(method: string): void {

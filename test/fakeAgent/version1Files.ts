@@ -50,6 +50,11 @@ export class Version1Files {
     return [...entries.values()];
   }
 
+  /** Whether there is such a folder. */
+  has(path: string): boolean {
+    return this.#isFolder(this.#at(path));
+  }
+
   text(path: string): string | undefined {
     return this.#files.get(this.#at(path))?.bytes.toString();
   }

@@ -8,8 +8,12 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { Registry } from 'prom-client';
 import { AgentServiceClient, AgentServiceService } from '#proto/gen/agent.js';
+import { createGrpcProxy, type GrpcProxy, type GrpcProxyOptions } from '#src/grpcProxy/createGrpcProxy.js';
 import { BYTES_SERVICE } from '#src/grpcProxy/methods.js';
+import { createLogger } from '#src/observability/logger.js';
+import type { TestApi } from './api.js';
 
 export const asIs = (bytes: Buffer): Buffer => bytes;
 
@@ -23,6 +27,26 @@ export function metadataOf(entries: Record<string, string>): Metadata {
 export function outcomeOf(error: ServiceError | null): string {
   if (error === null) return 'OK';
   return [status[error.code], ...error.metadata.get('aymc-code')].join(' ');
+}
+
+/** A proxy beside a test's API, on a free port; plaintext unless told otherwise. */
+export function startTestProxy(
+  { db, gateway, identities }: TestApi,
+  options: Partial<Pick<GrpcProxyOptions, 'limits' | 'tls' | 'metrics'>> = {},
+): Promise<GrpcProxy> {
+  return createGrpcProxy({
+    db,
+    gateway,
+    identities,
+    openToken: sealed => sealed,
+    countRequest: () => Promise.resolve(),
+    logger: createLogger({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent', name: 'proxy' }),
+    metrics: new Registry(),
+    host: '127.0.0.1',
+    port: 0,
+    tls: undefined,
+    ...options,
+  });
 }
 
 export interface ProxyClient {

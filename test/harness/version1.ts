@@ -28,17 +28,21 @@ export interface Version1Setting {
   close(): Promise<void>;
 }
 
-export function silentGateway(): AgentGateway {
-  return createGrpcGateway({ logger: pino({ level: 'silent' }), defaultDeadlineMs: 5_000 });
+/** `patienceMs`: how long the agent may stay away in the middle of a step. */
+export function silentGateway(settings: { patienceMs?: number } = {}): AgentGateway {
+  return createGrpcGateway({ logger: pino({ level: 'silent' }), defaultDeadlineMs: 5_000, ...settings });
 }
 
 export function provisionOf(serverType: string, known: Partial<Artifact> = {}) {
   return { ...provisionWork(jarArtifact(known), SETTINGS), serverType };
 }
 
-export async function startVersion1(options: FakeVersion1Options = {}): Promise<Version1Setting> {
+export async function startVersion1({
+  patienceMs,
+  ...options
+}: FakeVersion1Options & { patienceMs?: number } = {}): Promise<Version1Setting> {
   const fake = await startFakeVersion1Agent({ stopMs: STOP_MS, ...options });
-  const gateway = silentGateway();
+  const gateway = silentGateway(patienceMs === undefined ? {} : { patienceMs });
   const releases: (() => void | Promise<void>)[] = [];
   const agent = {
     get address() {

@@ -21,8 +21,7 @@ import {
   type PongResponse,
   type UploadedFile,
 } from '#proto/gen/agent.js';
-import { createGrpcProxy, type GrpcProxy, type GrpcProxyOptions } from '#src/grpcProxy/createGrpcProxy.js';
-import { createLogger } from '#src/observability/logger.js';
+import type { GrpcProxy, GrpcProxyOptions } from '#src/grpcProxy/createGrpcProxy.js';
 import { buildAgent, buildServer } from '#test/build.js';
 import { startAgentProcess, type AgentProcess } from '#test/harness/agentProcess.js';
 import { rowsOf, startTestApi, textAt, type ApiUser, type TestApi } from '#test/harness/api.js';
@@ -32,6 +31,7 @@ import {
   metadataOf,
   outcomeOf,
   startBytesAgent,
+  startTestProxy,
   type BytesAgent,
   type ProxyClient,
 } from '#test/harness/proxyClient.js';
@@ -57,23 +57,9 @@ describe('the gRPC proxy', function () {
   let client: ProxyClient;
   const closing: (() => void | Promise<void>)[] = [];
 
-  const startProxy = (limits: GrpcProxyOptions['limits'] = {}): Promise<GrpcProxy> =>
-    createGrpcProxy({
-      db: api.db,
-      gateway: api.gateway,
-      identities: api.identities,
-      openToken: sealed => sealed,
-      countRequest: () => Promise.resolve(),
-      logger: createLogger({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent', name: 'proxy' }),
-      host: '127.0.0.1',
-      port: 0,
-      tls: undefined,
-      limits,
-    });
-
   /** Another proxy and a client of it, closed after the test. */
-  async function anotherProxy(limits: GrpcProxyOptions['limits']): Promise<[GrpcProxy, ProxyClient]> {
-    const other = await startProxy(limits);
+  async function anotherProxy(limits: GrpcProxyOptions['limits'] = {}): Promise<[GrpcProxy, ProxyClient]> {
+    const other = await startTestProxy(api, { limits });
     const itsClient = connectProxy(other.port);
     closing.push(() => other.close(), itsClient.close);
     return [other, itsClient];
@@ -91,7 +77,11 @@ describe('the gRPC proxy', function () {
 
   before(async () => {
     [api, agent] = await Promise.all([startTestApi(), startAgentProcess()]);
-    [admin, user, proxy] = await Promise.all([api.signUp({ role: 'admin' }), api.signUp(), startProxy()]);
+    [admin, user, proxy] = await Promise.all([
+      api.signUp({ role: 'admin' }),
+      api.signUp(),
+      startTestProxy(api),
+    ]);
     client = connectProxy(proxy.port);
     const { agentId: agent_id, host, port, token } = agent;
     const row = { agent_id, ip_address: host, port, tls_mode: 'plaintext' as const, token };
@@ -470,7 +460,7 @@ describe('the gRPC proxy', function () {
   });
 
   it('closes when what is under way has ended, and ends what will not', async () => {
-    const [other, itsClient] = await anotherProxy({});
+    const [other, itsClient] = await anotherProxy();
     const call = itsClient.typed.streamEvents(
       { afterSeq: 0, journalId: '', console: {}, samples: undefined },
       as(admin, { 'agent-id': agentId }),

@@ -2,13 +2,13 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { createGrpcProxy, type GrpcProxy } from '#src/grpcProxy/createGrpcProxy.js';
-import { createLogger } from '#src/observability/logger.js';
+import type { GrpcProxy } from '#src/grpcProxy/createGrpcProxy.js';
 import { buildAgent, buildServer } from '#test/build.js';
 import { selfSigned } from '#test/fakeAgent/certificate.js';
 import { startAgentProcess, type AgentProcess } from '#test/harness/agentProcess.js';
 import { startTestApi, textAt, type ApiUser, type TestApi } from '#test/harness/api.js';
 import { findGrpcurl, runGrpcurl } from '#test/harness/grpcurl.js';
+import { startTestProxy } from '#test/harness/proxyClient.js';
 
 /** A client that shares no code with us: another language, another gRPC, and the protocol from its file. */
 describe('grpcurl through the gRPC proxy', function () {
@@ -34,17 +34,7 @@ describe('grpcurl through the gRPC proxy', function () {
     folder = await mkdtemp(join(tmpdir(), 'aymc-grpcurl-'));
     await writeFile(join(folder, 'ca.pem'), cert);
     [api, agent] = await Promise.all([startTestApi(), startAgentProcess()]);
-    proxy = await createGrpcProxy({
-      db: api.db,
-      gateway: api.gateway,
-      identities: api.identities,
-      openToken: sealed => sealed,
-      countRequest: () => Promise.resolve(),
-      logger: createLogger({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent', name: 'proxy' }),
-      host: '127.0.0.1',
-      port: 0,
-      tls: { cert, key: privateKey },
-    });
+    proxy = await startTestProxy(api, { tls: { cert, key: privateKey } });
     const admin = await api.signUp({ role: 'admin' });
     user = await api.signUp();
     key = textAt(

@@ -191,6 +191,27 @@ describe('servers', function () {
       }
     });
 
+    it('a server is placed where it can be installed, and not where its jar must be put by hand', async () => {
+      const mixed = await startTestApi();
+      try {
+        const someone = await mixed.signUp();
+        const place = (body: object) => someone.send('POST /servers', { body: { ...MINIMAL, ...body } });
+        const old = (await buildAgent(mixed.db, { agent_id: 'a', capabilities: { can: ['version-1'] } })).id;
+        const refused = await place({ server_type: 'spigot' });
+        expect(codeOf(refused)).to.equal('409 no-agent');
+        expect(textAt(refused, 'detail')).to.include('spigot').and.include('version 1');
+        expect(textAt(await place({}), 'agent_id'), 'paper').to.equal(old);
+        expect((await place({ server_type: 'spigot', agent_id: old })).status, 'by hand').to.equal(201);
+        const forge = await place({ server_type: 'forge', agent_id: old });
+        expect(codeOf(forge)).to.equal('409 no-agent');
+        expect(textAt(forge, 'detail')).to.include('installers');
+        const able = (await buildAgent(mixed.db, { agent_id: 'b' })).id;
+        expect(textAt(await place({ server_type: 'spigot' }), 'agent_id')).to.equal(able);
+      } finally {
+        await mixed.close();
+      }
+    });
+
     it('private URLs are refused where the operator does not allow them', async () => {
       const strict = await startTestApi({ servers: { allowPrivateUrls: false } });
       try {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
 import {
   AgentServiceService,
+  ArtifactKind,
   ProcessState,
   WorkState,
   type ServerState,
@@ -105,6 +106,15 @@ describe('agents of version 1, through the gateway', function () {
     expect((await driver.run(request())).state).to.equal(WorkState.SUCCEEDED);
   });
 
+  it('run no installers, and say so whatever lies there', async () => {
+    await setUp();
+    fake.files.put(`${driver.serverId}/server.jar`, Buffer.from('a jar'));
+    const provision = provisionOf('forge', { kind: ArtifactKind.FORGE_INSTALLER });
+    const end = await driver.run(driver.request({ $case: 'provision', provision }));
+    expect(end).to.include({ state: WorkState.FAILED, errorCode: 'agent-unsupported' });
+    expect(end.errorDetail).to.include('installers');
+  });
+
   it('find a jar of another hash or size out, where it can be seen', async () => {
     await setUp();
     for (const known of [{ sizeBytes: 99 }, { sha256: 'ab'.repeat(32) }]) {
@@ -147,7 +157,7 @@ describe('agents of version 1, through the gateway', function () {
   it('start once, also when the answer is lost and when another process takes the step over', async () => {
     await setUp();
     await driver.provision();
-    fake.loseNextStart();
+    fake.lose('startServer', 'after');
     const start = driver.startRequest();
     expect((await driver.run(start)).state).to.equal(WorkState.SUCCEEDED);
     const other = silentGateway();

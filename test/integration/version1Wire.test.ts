@@ -52,17 +52,78 @@ describe('agents of version 1, on the wire', function () {
     });
   });
 
-  it('know nothing of version 2', async () => {
+  it('know all of version 1, and nothing of version 2', async () => {
     await setUp();
     const { host, port } = fake.address;
     const insecure = credentials.createSsl(null, null, null, { rejectUnauthorized: false });
     const client = new Client(`${host}:${port}`, insecure, { 'grpc.ssl_target_name_override': 'localhost' });
     setting.beforeEnd(() => client.close());
+    const first = Object.keys(rpc).indexOf('hello');
+    const [version1, version2] = [Object.values(rpc).slice(0, first), Object.values(rpc).slice(first)];
+    expect([version1.length, version2.length > 10]).to.deep.equal([23, true]);
+    // An empty request is a start without config, which ends it.
+    for (const { path } of version1.filter(method => method !== rpc.startServer))
+      expect(await statusOf(client, path), path).not.to.equal(status.UNIMPLEMENTED);
     const codes = new Set<number>();
-    const version2 = Object.values(rpc).slice(Object.keys(rpc).indexOf('hello'));
-    expect(version2).to.have.length.greaterThan(10);
     for (const { path } of version2) codes.add(await statusOf(client, path));
     expect([...codes]).to.deep.equal([status.UNIMPLEMENTED]);
+  });
+
+  it('answer nothing while they stop a server, no new stream either', async () => {
+    await setUp({ stopMs: 300 });
+    await driver.boot();
+    const { serverId } = driver;
+    const calls = setting.wire();
+    const stopping = calls.unary({ ...wireCall(), method: rpc.stopServer, request: { serverId } });
+    await waitFor(() => fake.calls.some(({ method }) => method === 'stopServer'), { what: 'the stop' });
+    const began = performance.now();
+    const console: AsyncIterable<LogEntry> = calls.stream({
+      ...wireCall(),
+      method: rpc.streamLogs,
+      request: { serverId },
+    });
+    const pinged = calls.unary({ ...wireCall(), method: rpc.ping, request: {} });
+    expect(await rejectionCode(console[Symbol.asyncIterator]().next())).to.equal('not-found');
+    await pinged;
+    expect(performance.now() - began).to.be.greaterThan(150);
+    expect((await stopping).success).to.equal(true);
+  });
+
+  it('have plugins by the names of their files, and stop a server that they are to restart', async () => {
+    await setUp();
+    await driver.boot();
+    const { serverId } = driver;
+    const calls = setting.wire();
+    const named = { serverId, pluginName: 'Essentials', fileName: 'Essentials-2.20.jar' };
+    const install = {
+      ...named,
+      downloadUrl: 'http://127.0.0.1:1/e.jar',
+      version: '2.20',
+      autoRestart: false,
+    };
+    const send = (request: typeof install) =>
+      calls.unary({ ...wireCall(), method: rpc.installPlugin, request });
+    expect(await send({ ...install, downloadUrl: '' })).to.include({ success: false, plugin: undefined });
+    expect((await send(install)).plugin).to.include({ name: 'Essentials-2.20', enabled: true });
+    fake.files.put(`${serverId}/plugins/Off.jar.disabled`, Buffer.from('off'));
+    const list = async (includeDisabled: boolean) => {
+      const request = { serverId, includeDisabled };
+      const { plugins } = await calls.unary({ ...wireCall(), method: rpc.listPlugins, request });
+      return plugins.map(({ fileName }) => fileName);
+    };
+    expect(await list(false)).to.deep.equal(['Essentials-2.20.jar']);
+    expect(await list(true)).to.deep.equal(['Essentials-2.20.jar', 'Off.jar.disabled']);
+    const removal = {
+      serverId,
+      pluginName: 'Unknown',
+      deleteConfig: false,
+      deleteData: false,
+      autoRestart: false,
+    };
+    const unknown = await calls.unary({ ...wireCall(), method: rpc.uninstallPlugin, request: removal });
+    expect(unknown.success).to.equal(false);
+    await send({ ...install, autoRestart: true });
+    expect((await driver.state())?.state).to.equal(ProcessState.STOPPED);
   });
 
   it('answer OK with success false to what they refuse, and die of a start without config', async () => {

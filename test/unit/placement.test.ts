@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { installationOn } from '#src/domain/installation.js';
 import { BALANCER_STRATEGIES, chooseAgent, type PlacementCandidate } from '#src/domain/placement.js';
 
 function candidate(agentId: string, facts: Partial<PlacementCandidate> = {}): PlacementCandidate {
@@ -91,5 +92,26 @@ describe('placement', () => {
         },
       ),
     );
+  });
+});
+
+describe('what an agent can install', () => {
+  const OLD = { can: ['version-1'] };
+  const on = (
+    capabilities: Record<string, unknown> | null,
+    server_type: string,
+    jar_url: string | null = null,
+  ) => installationOn(capabilities, { server_type, jar_url });
+
+  it('is everything, but for agents of version 1', () => {
+    for (const capabilities of [null, {}, { can: ['work'] }, { can: 'version-1' }])
+      for (const type of ['paper', 'spigot', 'forge']) expect(on(capabilities, type)).to.equal('by-agent');
+  });
+
+  it('is what it fetches by itself, or one jar that is put there by hand, for those', () => {
+    for (const type of ['paper', 'purpur']) expect(on(OLD, type)).to.equal('by-agent');
+    for (const type of ['vanilla', 'fabric', 'spigot']) expect(on(OLD, type)).to.equal('by-hand');
+    expect(on(OLD, 'forge')).to.equal('impossible');
+    expect(on(OLD, 'forge', 'https://example.test/forge.jar')).to.equal('by-hand');
   });
 });

@@ -1,4 +1,5 @@
 import { AgentServiceService, type HelloResponse, type JavaRuntime } from '#proto/gen/agent.js';
+import { VERSION_1 } from '#src/domain/installation.js';
 import type { Calls } from '../calls.js';
 import type { AgentAddress, AgentGateway, CallOptions } from '../gateway.js';
 import { Consoles } from './consoles.js';
@@ -9,7 +10,7 @@ import { inTurn, type Turns } from './turns.js';
 import { Works } from './works.js';
 
 /** What an agent of version 1 announces: neither durable work nor dedup, adoption, leases or events of its own. */
-const CAPABILITIES = ['version-1'];
+const CAPABILITIES = [VERSION_1];
 
 /** The calls that agents of version 1 don't know, answered by what they do. */
 export type GatewayOfVersion1 = Pick<
@@ -21,6 +22,8 @@ export interface Version1Deps {
   calls: Calls;
   turns: Turns;
   defaultDeadlineMs: number;
+  /** How long an agent may stay away in the middle of a step (default five minutes). */
+  patienceMs?: number | undefined;
 }
 
 /** Opens nothing until the first call. */
@@ -28,13 +31,14 @@ export function createGatewayOfVersion1({
   calls: rawCalls,
   turns,
   defaultDeadlineMs,
+  patienceMs,
 }: Version1Deps): GatewayOfVersion1 {
   const calls = inTurn(rawCalls, turns, defaultDeadlineMs);
   const looks = new Looks(calls);
   const consoles = new Consoles(calls);
   const states = new States(looks, consoles);
   const deps = { calls, rawCalls, turns, looks, consoles, states };
-  const works = new Works(deps);
+  const works = new Works(deps, patienceMs);
 
   return {
     hello: (agent, options = {}) => introduce(calls, agent, options),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { AgentServiceService, ArtifactKind, type Artifact, type ProvisionWork } from '#proto/gen/agent.js';
 import { AppError } from '#src/domain/errors.js';
+import { isFetchedByVersion1 } from '#src/domain/installation.js';
 import { folderOf, workDirOf } from './looks.js';
 import { applySettings } from './settings.js';
 import { insist, type Step, type StepDeps } from './step.js';
@@ -8,8 +9,8 @@ import { insist, type Step, type StepDeps } from './step.js';
 /** Strongest first. */
 const HASHES = ['sha512', 'sha256', 'sha1', 'md5'] as const;
 const READABLE_BYTES = 8 * 1024 * 1024;
-/** What these agents can fetch by themselves. */
-const DOWNLOADABLE = new Set(['paper', 'purpur']);
+const NO_INSTALLER =
+  'The agent is of version 1 and runs no installers: name a jar_url, or use an agent of version 2 for Forge';
 /** Without a word from the agent's download. */
 const IDLE_MS = 120_000;
 
@@ -18,7 +19,7 @@ const IDLE_MS = 120_000;
  * does not fetch it again, and what these agents can't fetch can be put there by hand.
  */
 export function provisionServer(deps: StepDeps, step: Step, work: ProvisionWork): Promise<void> {
-  return insist(step.options.signal, () => provisionOnce(deps, step, work));
+  return insist(step, () => provisionOnce(deps, step, work));
 }
 
 async function provisionOnce(deps: StepDeps, step: Step, work: ProvisionWork): Promise<void> {
@@ -26,8 +27,10 @@ async function provisionOnce(deps: StepDeps, step: Step, work: ProvisionWork): P
   workDirOf(agent);
   const { artifact } = work;
   if (!artifact) throw new AppError('invalid-request', { detail: 'The provision names no artefact' });
+  if (artifact.kind === ArtifactKind.FORGE_INSTALLER)
+    throw new AppError('agent-unsupported', { detail: NO_INSTALLER });
   const present = await deps.looks.jarBytes(agent, serverId, options);
-  const canDownload = artifact.kind === ArtifactKind.JAR && DOWNLOADABLE.has(work.serverType);
+  const canDownload = artifact.kind === ArtifactKind.JAR && isFetchedByVersion1(work.serverType);
   if (present === 0 || (artifact.sizeBytes > 0 ? present !== artifact.sizeBytes : canDownload)) {
     if (!canDownload) throw unsupported(step, work.serverType);
     await download(deps, step, artifact, work);

@@ -1,9 +1,15 @@
-import { AgentServiceService, type ServerInfo, type ServerState, type StartWork } from '#proto/gen/agent.js';
+import {
+  AgentServiceService,
+  ProcessState,
+  type ServerInfo,
+  type ServerState,
+  type StartWork,
+} from '#proto/gen/agent.js';
 import { AppError, type ErrorCode } from '#src/domain/errors.js';
 import { runIdFor, runIdOf, saysReady } from './looks.js';
 import { applySettings } from './settings.js';
 import { insist, isLost, pause, type Step, type StepDeps } from './step.js';
-import { findRun, isAlive, sendStop } from './stop.js';
+import { findRun, isAlive, sendStop, toTheEnd } from './stop.js';
 
 const LOOK_MS = 500;
 /** A console that nobody follows is opened for a moment to see whether its server lives: not too often. */
@@ -18,21 +24,23 @@ export async function startServer(deps: StepDeps, step: Step, work: StartWork): 
   step.report({ phase: 'preparing' });
   const known = await findRun(deps, step);
   const running = known && (await isAlive(deps, step)) ? known : undefined;
-  if (known && !running) await clear(deps, step);
+  if (known && !running) await clear(deps, step, known);
   const run = running ?? (await launch(deps, step, work));
   try {
     return await untilReady(deps, step, run, work.readyTimeoutSeconds);
   } catch (error) {
     const isMine = runIdOf(run) === runIdFor(step.key);
-    if (isMine && endsRun(error, step)) await sendStop(deps, step);
+    if (isMine && endsRun(error, step)) await endRun(deps, step, run);
     throw error;
   }
 }
 
 /** A crashed server stays on their list, and nobody on it is started. */
-async function clear(deps: StepDeps, step: Step): Promise<void> {
+async function clear(deps: StepDeps, step: Step, crashed: ServerInfo): Promise<void> {
   step.report({ phase: 'preparing', message: 'The agent forgets the run that crashed' });
-  if (!(await sendStop(deps, step))) return;
+  const { left, hasAnswered } = await sendStop(deps, step, crashed);
+  if (!left) return;
+  if (!hasAnswered) throw new AppError('agent-unreachable');
   throw new AppError('agent-refused', {
     detail: 'The agent holds on to the run that crashed, and starts no other: restart the agent',
   });
@@ -41,25 +49,23 @@ async function clear(deps: StepDeps, step: Step): Promise<void> {
 async function launch(deps: StepDeps, step: Step, work: StartWork): Promise<ServerInfo> {
   const { agent, serverId, options } = step;
   if (work.settings && !work.settings.eulaAccepted) throw new AppError('eula-not-accepted');
-  if ((await insist(options.signal, () => deps.looks.jarBytes(agent, serverId, options))) === 0) {
+  if ((await insist(step, () => deps.looks.jarBytes(agent, serverId, options))) === 0) {
     throw new AppError('not-installed', { detail: 'There is no server.jar in the server’s folder' });
   }
   const { settings } = work;
   if (settings) {
-    await insist(options.signal, () => applySettings(deps.calls, agent, serverId, settings, options));
+    await insist(step, () => applySettings(deps.calls, agent, serverId, settings, options));
   }
   step.report({ phase: 'launching' });
-  const refusal = await sendStart(deps, step, work);
+  const failure = await sendStart(deps, step, work);
   deps.consoles.forget(agent, serverId);
   const run = await findRun(deps, step);
   if (run) return run;
-  throw new AppError('start-failed', {
-    detail: refusal ?? 'The agent does not list the server it has started',
-  });
+  throw failure ?? unlisted('The agent does not list the server it has started');
 }
 
-/** Answers why not, if the agent says so. */
-async function sendStart({ calls }: StepDeps, step: Step, work: StartWork): Promise<string | undefined> {
+/** Sent once, whatever comes of it. Answers why it may not have happened: what did is looked at. */
+async function sendStart({ calls }: StepDeps, step: Step, work: StartWork): Promise<AppError | undefined> {
   const { agent, serverId, options } = step;
   const request = {
     serverId,
@@ -79,11 +85,18 @@ async function sendStart({ calls }: StepDeps, step: Step, work: StartWork): Prom
   try {
     const method = AgentServiceService.startServer;
     const { success, message } = await calls.unary({ agent, method, request, options });
-    return success ? undefined : message || 'The agent refused to start the server';
+    if (success) return undefined;
+    return new AppError('start-failed', { detail: message || 'The agent refused to start the server' });
   } catch (error) {
-    if (isLost(error)) return 'The agent went away while it was told to start the server';
-    throw error;
+    if (!(error instanceof AppError) || options.signal.aborted) throw error;
+    if (!isLost(error)) return error;
+    return unlisted('The agent went away while it was told to start the server, and does not list it');
   }
+}
+
+/** A process may run that the agent knows nothing of, be it for having been restarted: nobody can tell by looking. */
+function unlisted(what: string): AppError {
+  return new AppError('outcome-unknown', { detail: `${what}: look at its host for a process of it` });
 }
 
 async function untilReady(
@@ -104,7 +117,7 @@ async function untilReady(
   try {
     let lookedMs = -Infinity;
     for (;;) {
-      if (await insist(options.signal, () => deps.states.isReady(agent, run, options))) break;
+      if (await insist(step, () => deps.states.isReady(agent, run, options))) break;
       if (performance.now() - lookedMs > ALIVE_LOOK_MS) {
         lookedMs = performance.now();
         if (!(await isStillThere(deps, step, run))) throw await explainEnd(deps, step, run, heard);
@@ -118,8 +131,10 @@ async function untilReady(
   } finally {
     unlisten();
   }
+  // The log tells of being ready, and a process that has ended since has told so, too.
+  const state = await insist(step, () => deps.states.of(agent, run, options));
+  if (state.state !== ProcessState.RUNNING) throw await explainEnd(deps, step, run, heard);
   step.report({ phase: 'ready', percent: 100 });
-  const state = await insist(options.signal, () => deps.states.of(agent, run, options));
   return { ...state, readyAtMs: Date.now() };
 }
 
@@ -129,12 +144,15 @@ async function isStillThere(deps: StepDeps, step: Step, run: ServerInfo): Promis
 }
 
 async function explainEnd(
-  { looks }: StepDeps,
-  { agent, options }: Step,
+  deps: StepDeps,
+  step: Step,
   run: ServerInfo,
   heard: readonly string[],
 ): Promise<AppError> {
-  const written = (await insist(options.signal, () => looks.log(agent, run, options))) ?? [];
+  if ((await findRun(deps, step))?.startTime !== run.startTime) {
+    return unlisted('The agent does not list the server any more');
+  }
+  const written = (await insist(step, () => deps.looks.log(step.agent, run, step.options))) ?? [];
   const lines = [...(written.length > 0 ? written : heard)].filter(line => line.trim() !== '');
   const code = lines.map(causeNamedBy).find(named => named !== undefined) ?? 'start-failed';
   const said = lines.slice(-3).join(' | ') || 'it printed nothing';
@@ -145,6 +163,15 @@ function causeNamedBy(line: string): ErrorCode | undefined {
   if (line.includes('You need to agree to the EULA')) return 'eula-not-accepted';
   if (/FAILED TO BIND TO PORT|Failed to bind to port/.test(line)) return 'port-in-use';
   return line.includes('UnsupportedClassVersionError') ? 'java-missing' : undefined;
+}
+
+/** Rejects with `outcome-unknown` when the run is still there: then what failed has left something. */
+async function endRun(deps: StepDeps, step: Step, run: ServerInfo): Promise<void> {
+  const { left } = await sendStop(deps, step, run);
+  if (left?.startTime !== run.startTime || !(await isAlive(deps, toTheEnd(step)))) return;
+  throw new AppError('outcome-unknown', {
+    detail: 'The server was not ready in time, and could not be stopped',
+  });
 }
 
 /** What was superseded is for the newer step to end. */

@@ -26,26 +26,31 @@ export interface Step {
   key: WorkKey;
   /** Of each call. Its signal: the step is to end early. */
   options: CallOptions & { signal: AbortSignal };
+  /** How long the agent may stay away in the middle. */
+  patienceMs: number;
   /** Ends only with this process: for what is to be put right after a cancel. */
   closing: AbortSignal;
   report(progress: Partial<WorkProgress>): void;
 }
 
 const RETRY_MS = 1_000;
-/** An agent that stops servers one after the other keeps everybody else waiting for minutes. */
-const INSIST_MS = 300_000;
 
 /**
  * Looks again until the agent answers: after an answer was lost only that tells what has happened. Rejects with
  * `outcome-unknown` when it stays away.
  */
-export async function insist<T>(signal: AbortSignal, look: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + INSIST_MS;
+export async function insist<T>(
+  { options: { signal }, patienceMs }: Pick<Step, 'options' | 'patienceMs'>,
+  look: () => Promise<T>,
+): Promise<T> {
+  let deadline = Infinity;
   for (;;) {
     try {
       return await look();
     } catch (error) {
       if (!isLost(error) || signal.aborted) throw error;
+      // From the first loss on: a download may have gone well for an hour before.
+      deadline = Math.min(deadline, performance.now() + patienceMs);
       if (performance.now() > deadline) {
         const detail = 'The agent went away in the middle, and it cannot be asked what has happened';
         throw new AppError('outcome-unknown', { detail, cause: error });

@@ -6,18 +6,21 @@ import { insist, isLost, type Step, type StepDeps } from './step.js';
 
 /** They answer after half a minute. */
 const STOP_CALL_MS = 90_000;
+const STOP_TRIES = 3;
 
 /** Ends the server's process, if it is that run's; answers the server as it then is. */
 export async function stopServer(deps: StepDeps, step: Step, runId: string): Promise<ServerState> {
   const run = await findRun(deps, step);
   if (!run) return stateAfter(deps, step, undefined);
-  const before = await insist(step.options.signal, () => deps.states.of(step.agent, run, step.options));
+  const before = await insist(step, () => deps.states.of(step.agent, run, step.options));
   if (runId !== '' && runIdOf(run) !== runId) return before;
   step.report({ phase: 'stopping', message: 'The agent answers nothing else until the server has ended' });
-  const left = await sendStop(deps, step);
+  const { left, hasAnswered } = await sendStop(deps, step, run);
   if (left && (await isAlive(deps, step))) {
     throw new AppError('stop-failed', {
-      detail: 'The agent says that it has stopped the server, but it runs',
+      detail: hasAnswered
+        ? 'The agent says that it has stopped the server, but it runs'
+        : 'The agent goes away whenever it is told to stop the server, which runs',
     });
   }
   // They are told to stop what has crashed so that they take it from their list; a crash it remains.
@@ -37,35 +40,69 @@ export async function killServer(deps: StepDeps, step: Step): Promise<ServerStat
   }
 }
 
-/** One at a time, with nothing beside it. Answers what the agent lists of the server afterwards. */
-export async function sendStop(deps: StepDeps, step: Step): Promise<ServerInfo | undefined> {
-  const { agent, serverId, closing } = step;
-  await deps.turns.exclusive(agent.id, { deadlineMs: Infinity, signal: closing }, async () => {
-    const options = { ...step.options, deadlineMs: STOP_CALL_MS, signal: closing };
-    const method = AgentServiceService.stopServer;
-    try {
-      await deps.rawCalls.unary({ agent, method, request: { serverId }, options });
-    } catch (error) {
-      // What it has come to is looked at. What it says (`success`) is not: of a crashed server it may be either.
-      if (!isLost(error)) throw error;
-    }
-  });
-  deps.consoles.forget(agent, serverId);
-  return findRun(deps, { ...step, options: { ...step.options, signal: closing } });
+interface SentStop {
+  /** What the agent lists of the server afterwards. */
+  left: ServerInfo | undefined;
+  hasAnswered: boolean;
 }
 
-export function findRun(deps: StepDeps, { agent, serverId, options }: Step): Promise<ServerInfo | undefined> {
-  return insist(options.signal, () => deps.looks.find(agent, serverId, options));
+/**
+ * Once begun it is carried through, whatever ends the step. An agent that went away before it had answered, and then lists
+ * the same run, is not stopping it any more (it would not answer): it is told again.
+ */
+export async function sendStop(deps: StepDeps, step: Step, run: ServerInfo): Promise<SentStop> {
+  const lasting = toTheEnd(step);
+  for (let tries = 1; ; tries++) {
+    const hasAnswered = await tellToStop(deps, lasting);
+    const left = await findRun(deps, lasting);
+    const isOver = hasAnswered || left?.startTime !== run.startTime;
+    if (isOver || tries === STOP_TRIES) return { left, hasAnswered };
+  }
 }
 
-export function isAlive(deps: StepDeps, { agent, serverId, options }: Step): Promise<boolean> {
-  return insist(options.signal, () => deps.consoles.isAlive(agent, serverId, options));
+/** The same step, which nothing ends early any more. */
+export function toTheEnd(step: Step): Step {
+  return { ...step, options: { ...step.options, signal: step.closing } };
+}
+
+/**
+ * One at a time, with nothing beside it. Answers whether the agent has; what it says (`success`) does not count, of a
+ * crashed server it may be either.
+ */
+async function tellToStop(
+  deps: StepDeps,
+  { agent, serverId, options: { signal, ...options } }: Step,
+): Promise<boolean> {
+  try {
+    await deps.turns.exclusive(agent.id, { deadlineMs: Infinity, signal }, () =>
+      deps.rawCalls.unary({
+        agent,
+        method: AgentServiceService.stopServer,
+        request: { serverId },
+        options: { ...options, deadlineMs: STOP_CALL_MS, signal },
+      }),
+    );
+    return true;
+  } catch (error) {
+    if (!isLost(error)) throw error;
+    return false;
+  } finally {
+    deps.consoles.forget(agent, serverId);
+  }
+}
+
+export function findRun(deps: StepDeps, step: Step): Promise<ServerInfo | undefined> {
+  return insist(step, () => deps.looks.find(step.agent, step.serverId, step.options));
+}
+
+export function isAlive(deps: StepDeps, step: Step): Promise<boolean> {
+  return insist(step, () => deps.consoles.isAlive(step.agent, step.serverId, step.options));
 }
 
 async function stateAfter(deps: StepDeps, step: Step, run: ServerInfo | undefined): Promise<ServerState> {
   const { agent, serverId, options } = step;
   const server = agent.work_dir
-    ? await insist(options.signal, () => deps.states.ofStopped(agent, serverId, options))
+    ? await insist(step, () => deps.states.ofStopped(agent, serverId, options))
     : stoppedServer(serverId);
   return run ? { ...server, state: ProcessState.STOPPED, runId: runIdOf(run), exitCode: 0 } : server;
 }

@@ -11,13 +11,15 @@ import type { AgentAddress, CallOptions } from '../gateway.js';
 import { hasEnded } from '../workState.js';
 import { provisionServer } from './provision.js';
 import { startServer } from './start.js';
-import type { Step, StepDeps } from './step.js';
+import { insist, type Step, type StepDeps } from './step.js';
 import { findRun, killServer, stopServer } from './stop.js';
 
 /** Of one look or call; waiting for a stop of another server is a part of it. */
 const CALL_MS = 60_000;
 const TASKS_MAX = 10_000;
 const ENDINGS: ReadonlySet<Task['work']['$case']> = new Set(['stop', 'delete']);
+/** An agent that stops servers one after the other keeps everybody else waiting for minutes. */
+const PATIENCE_MS = 300_000;
 
 interface Task {
   id: string;
@@ -40,7 +42,10 @@ export class Works {
   readonly #tasks = new Map<string, Task>();
   readonly #closing = new AbortController();
 
-  constructor(private readonly deps: StepDeps) {}
+  constructor(
+    private readonly deps: StepDeps,
+    private readonly patienceMs = PATIENCE_MS,
+  ) {}
 
   /** The same key again is answered with what became of the first, as long as this process lives. */
   submit(agent: AgentAddress, request: WorkRequest, requestId: string | undefined): WorkStatus {
@@ -69,6 +74,7 @@ export class Works {
       serverId,
       key,
       options,
+      patienceMs: this.patienceMs,
       closing: this.#closing.signal,
       report: progress => this.#change(task, { progress: { ...NO_PROGRESS, ...progress } }),
     });
@@ -184,7 +190,9 @@ async function perform(deps: StepDeps, step: Step, work: Task['work']): Promise<
     case 'provision': {
       await provisionServer(deps, step, work.provision);
       const run = await findRun(deps, step);
-      return run ? deps.states.of(agent, run, options) : deps.states.ofStopped(agent, serverId, options);
+      return insist(step, () =>
+        run ? deps.states.of(agent, run, options) : deps.states.ofStopped(agent, serverId, options),
+      );
     }
     case 'start':
       return startServer(deps, step, work.start);

@@ -2,7 +2,9 @@ import type { Transaction } from 'sequelize';
 import type { Database } from '#src/db/connect.js';
 import { violatedConstraint } from '#src/db/errors.js';
 import { row, rows } from '#src/db/sql.js';
+import type { AgentRow } from '#src/db/types.js';
 import { AppError } from '#src/domain/errors.js';
+import { installationOn } from '#src/domain/installation.js';
 import { chooseAgent, type BalancerStrategy, type PlacementCandidate } from '#src/domain/placement.js';
 import { invalidField } from '../parse.js';
 import { columnsOf } from '../sql.js';
@@ -30,8 +32,8 @@ export async function insertServer(
   balancer: BalancerStrategy,
 ): Promise<void> {
   const { settings } = server;
-  const agentId = server.agentId ?? (await placeServer(db, transaction, settings.memory_max, balancer));
-  await lockAgent(db, transaction, agentId);
+  const agentId = server.agentId ?? (await placeServer(db, transaction, settings, balancer));
+  await lockAgent(db, transaction, agentId, settings);
   const port = settings.port ?? (await freePort(db, transaction, agentId));
   const columns = columnsOf({ id: server.id, user_id: server.userId, agent_id: agentId, ...settings, port });
   try {
@@ -56,12 +58,12 @@ export function asPortTaken(error: unknown, port: number | null): unknown {
 async function placeServer(
   db: Database,
   transaction: Transaction,
-  memoryMb: number,
+  settings: ServerSettings,
   strategy: BalancerStrategy,
 ): Promise<string> {
-  const candidates = await rows<PlacementCandidate>(
+  const online = await rows<PlacementCandidate & Pick<AgentRow, 'capabilities'>>(
     db,
-    `SELECT a.id, a.agent_id AS "agentId", a.cpu_cores AS "cpuCores", a.memory_total / 1048576 AS "memoryTotalMb",
+    `SELECT a.id, a.agent_id AS "agentId", a.capabilities, a.cpu_cores AS "cpuCores", a.memory_total / 1048576 AS "memoryTotalMb",
        nullif((a.capabilities ->> 'max_servers')::int, 0) AS "maxServers",
        count(s.id)::int AS servers, coalesce(sum(s.memory_max), 0)::bigint AS "memoryReservedMb"
      FROM agents a LEFT JOIN servers s ON s.agent_id = a.id
@@ -75,20 +77,36 @@ async function placeServer(
     'SELECT a.agent_id FROM servers s JOIN agents a ON a.id = s.agent_id ORDER BY s.created_at DESC, s.id LIMIT 1',
     { transaction },
   );
-  const chosen = chooseAgent(candidates, { strategy, memoryMb, lastAgentId: last?.agent_id ?? null });
-  if (!chosen) throw new AppError('no-agent', { detail: 'No agent is online and takes new servers' });
-  return chosen.id;
+  const able = online.filter(({ capabilities }) => installationOn(capabilities, settings) === 'by-agent');
+  const request = { strategy, memoryMb: settings.memory_max, lastAgentId: last?.agent_id ?? null };
+  const chosen = chooseAgent(able, request);
+  if (chosen) return chosen.id;
+  const detail =
+    able.length === online.length
+      ? 'No agent is online and takes new servers'
+      : `No agent that is online, takes new servers and can install ${settings.server_type}: those of version 1 fetch paper and purpur only`;
+  throw new AppError('no-agent', { detail });
 }
 
 /** Creates on one agent follow one another, so that two never find the same free port. */
-async function lockAgent(db: Database, transaction: Transaction, agentId: string): Promise<void> {
-  const agent = await row<{ closed: boolean }>(
+async function lockAgent(
+  db: Database,
+  transaction: Transaction,
+  agentId: string,
+  settings: ServerSettings,
+): Promise<void> {
+  const agent = await row<{ closed: boolean } & Pick<AgentRow, 'capabilities'>>(
     db,
-    'SELECT cordoned OR quarantined AS closed FROM agents WHERE id = $1 FOR NO KEY UPDATE',
+    'SELECT cordoned OR quarantined AS closed, capabilities FROM agents WHERE id = $1 FOR NO KEY UPDATE',
     { bind: [agentId], transaction },
   );
   if (!agent) throw invalidField('body.agent_id', 'There is no such agent');
   if (agent.closed) throw new AppError('no-agent', { detail: 'The agent takes no new servers' });
+  if (installationOn(agent.capabilities, settings) === 'impossible') {
+    throw new AppError('no-agent', {
+      detail: 'The agent is of version 1 and runs no installers: name a jar_url, or another agent',
+    });
+  }
 }
 
 async function freePort(db: Database, transaction: Transaction, agentId: string): Promise<number> {
