@@ -1,3 +1,5 @@
+import { canDo, type Capabilities } from './capabilities.js';
+
 /** How an agent comes to what a server is made of: its own work, a jar that somebody puts there, or not at all. */
 export type Installation = 'by-agent' | 'by-hand' | 'impossible';
 
@@ -5,9 +7,6 @@ export interface Installed {
   server_type: string;
   jar_url: string | null;
 }
-
-/** What an agent said of itself in its hello; null before. */
-type Capabilities = Readonly<Record<string, unknown>> | null;
 
 /** The capability that agents of version 1 have, and no other. */
 export const VERSION_1 = 'version-1';
@@ -17,9 +16,7 @@ export function installationOn(
   capabilities: Capabilities,
   { server_type, jar_url }: Installed,
 ): Installation {
-  const can: unknown = capabilities?.['can'];
-  const isVersion1 = Array.isArray(can) && can.includes(VERSION_1);
-  if (!isVersion1 || isFetchedByVersion1(server_type)) return 'by-agent';
+  if (!canDo(capabilities, VERSION_1) || isFetchedByVersion1(server_type)) return 'by-agent';
   // Forge is what its installer makes of the agent's folder, and that agent runs none.
   return server_type === 'forge' && jar_url === null ? 'impossible' : 'by-hand';
 }
