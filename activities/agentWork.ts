@@ -217,7 +217,8 @@ async function watch(deps: AgentActivityDeps, attempt: Attempt): Promise<AgentWo
           await noteCrash(deps.db, subject.server.id, crashOf(status.server));
         return resultOf(status);
       }
-      if (status.progress) progress.report(status.progress);
+      // Without a phase it has not begun yet.
+      if (status.progress?.phase) progress.report(status.progress);
     }
     // A stream that ends without a terminal state is a lost reply: watch again.
     throw new AppError('agent-unreachable', { detail: 'The agent ended the stream early' });

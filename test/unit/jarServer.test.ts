@@ -33,7 +33,15 @@ describe('the jar server of the tests', () => {
   it('serves the whole file and counts it', async () => {
     expect((await download(server.url)).equals(content)).to.equal(true);
     expect(server.requests).to.deep.equal([
-      { method: 'GET', path: '/server.jar', range: undefined, status: 200, bytes: 300_000, fault: undefined },
+      {
+        method: 'GET',
+        path: '/server.jar',
+        range: undefined,
+        userAgent: 'node',
+        status: 200,
+        bytes: 300_000,
+        fault: undefined,
+      },
     ]);
     expect(server.bytesServed()).to.equal(300_000);
   });
