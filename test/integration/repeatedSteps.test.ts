@@ -81,6 +81,20 @@ describe('database steps whose record was lost', () => {
     });
   });
 
+  it('of a kill beside an operation that goes on take nobody’s turn, and undo nothing of what came after', async () => {
+    const upgrade = await begin('server.upgrade');
+    await move(upgrade, 1, 'startRequested');
+    const kill = await begin('server.kill');
+    await move(kill, 1, 'killed');
+    expect(await serverRow()).to.include({ status: 'stopped', current_op_id: upgrade });
+    await move(upgrade, 2, 'ready');
+    await move(kill, 1, 'killed');
+    expect(await serverRow()).to.include({ status: 'running' });
+    await finishOperation(db, kill, { state: 'succeeded' });
+    await move(upgrade, 3, 'stopped');
+    expect(await serverRow()).to.include({ status: 'stopped', current_op_id: upgrade });
+  });
+
   it('and of one that was undone', async () => {
     const id = await begin('server.start');
     await move(id, 1, 'startRequested');
