@@ -10,6 +10,7 @@ import { footprint } from './footprint.js';
 import { describeLoad, describeMachine } from './lib/machine.js';
 import { tableOf, type Benchmark, type Figure } from './lib/figures.js';
 import { routes } from './routes.js';
+import { snapshot } from './snapshot.js';
 import { startOverhead } from './startOverhead.js';
 import { throughput } from './throughput.js';
 import { workerKilled } from './workerKilled.js';
@@ -27,6 +28,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   consoleFlood,
   consoleFollowed,
   files,
+  snapshot,
 ];
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
