@@ -1,10 +1,13 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
+import { sendRequest, textOf } from '../harness/clusterUser.js';
+import { readCodeBlocks } from '../harness/docs.js';
+import { findGrpcurl } from '../harness/grpcurl.js';
 import { serveJar } from '../harness/jarServer.js';
 import { buildMinecraftJar } from '../harness/minecraftJar.js';
 import { freePort } from '#processes/dev/ports.js';
@@ -15,11 +18,8 @@ const run = promisify(execFile);
 
 /** The code blocks of the README's tour, in their order. */
 async function readTour(): Promise<{ shell: string[]; client: string }> {
-  const readme = await readFile(join(root, 'README.md'), 'utf8');
-  const tour = readme.slice(readme.indexOf('## Five minutes'), readme.indexOf('## How operations survive'));
-  const blocks = [...tour.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)];
-  const of = (language: string) =>
-    blocks.filter(([, name]) => name === language).map(([, , code]) => code ?? '');
+  const blocks = await readCodeBlocks('README.md', '## Five minutes');
+  const of = (wanted: string) => blocks.filter(({ language }) => language === wanted).map(({ code }) => code);
   return { shell: of('bash'), client: of('js').join('\n') };
 }
 
@@ -30,6 +30,7 @@ describe('the README', function () {
   let output = '';
   let jar: Awaited<ReturnType<typeof serveJar>>;
   let env: NodeJS.ProcessEnv;
+  let url: string;
 
   before(async () => {
     const built = await buildMinecraftJar();
@@ -39,6 +40,7 @@ describe('the README', function () {
       ...process.env,
       AYMC_DATA_DIR: folder,
       PORT: String(await freePort()),
+      GRPC_PROXY_PORT: String(await freePort()),
       JAR_URL: jar.url,
       JAR_SHA256: built.sha256,
     };
@@ -50,6 +52,11 @@ describe('the README', function () {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     start.stdout?.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
+    const ready = await waitFor(() => /^AYMC ready (http:\/\/127\.0\.0\.1:\d+)$/m.exec(output), {
+      timeoutMs: 120_000,
+      what: 'the last line of the banner',
+    });
+    url = ready[1] ?? '';
   });
 
   after(async () => {
@@ -62,11 +69,6 @@ describe('the README', function () {
   });
 
   it('tells a tour that works as it stands', async () => {
-    const ready = await waitFor(() => /^AYMC ready (http:\/\/127\.0\.0\.1:\d+)$/m.exec(output), {
-      timeoutMs: 120_000,
-      what: 'the last line of the banner',
-    });
-    const url = ready[1] ?? '';
     const { shell, client } = await readTour();
     const client$ = join(root, '.cache', 'watch.mjs');
     await writeFile(client$, client);
@@ -112,5 +114,33 @@ describe('the README', function () {
       watching.child.kill();
       await rm(client$, { force: true });
     }
+  });
+
+  it('and docs/operating.md the line of a gRPC client, in plaintext through the proxy', async function () {
+    let program: string;
+    try {
+      program = await findGrpcurl();
+    } catch (error) {
+      process.stderr.write(`skipped: grpcurl needs Go and a module proxy (${String(error)})\n`);
+      this.skip();
+    }
+    const [line] = await readCodeBlocks('docs/operating.md', '## The gRPC proxy');
+    const account = { username: 'demo', password: 'demo123' };
+    const { body } = await sendRequest(url, 'POST', '/auth/login', account);
+    const authorization = { authorization: `Bearer ${textOf(body, 'access_token')}` };
+    const wish = { name: 'grpcurl', scopes: ['read'] };
+    const made = await sendRequest(url, 'POST', '/auth/api-keys', wish, authorization);
+    const script = [
+      `grpcurl() { '${program}' "$@"; }`,
+      line?.code.replace('127.0.0.1:50050', `127.0.0.1:${env['GRPC_PROXY_PORT']}`),
+    ].join('\n');
+    const { stdout } = await run('bash', ['-euc', script], {
+      cwd: root,
+      env: { ...env, AYMC_API_KEY: textOf(made.body, 'key') },
+      timeout: 20_000,
+    });
+    expect(JSON.parse(stdout)).to.include.keys('memoryTotal', 'cpuPercent');
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    expect(metrics).to.include('grpc_proxy_calls_total{method="GetSystemMetrics",status="OK"} 1');
   });
 });

@@ -1,11 +1,16 @@
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { buildUser, TEST_PASSWORD } from '#test/build.js';
 import { FAKE_JAR_BYTES, startFakeVersion1Agent, type FakeVersion1Agent } from '#test/fakeAgent/version1.js';
 import { ClusterUser, sendRequest, textOf, type Verb } from '#test/harness/clusterUser.js';
+import { readCodeBlocks } from '#test/harness/docs.js';
 import { connectRaw } from '#test/harness/rawSocket.js';
 import { startTestStack, type TestStack } from '#test/harness/stack.js';
 import { waitFor } from '#test/harness/waitFor.js';
+
+const run = promisify(execFile);
 
 const STOP_MS = 1_000;
 /** Of the jar that the fake downloads. */
@@ -135,9 +140,21 @@ describe('a session with an agent of version 1', function () {
     expect(fake.starts(serverId)).to.equal(2);
   });
 
+  it('undoes a start of which nobody knows what has become, and never repeats it', async () => {
+    await carry('stop');
+    const starts = () => fake.calls.filter(({ method }) => method === 'startServer').length;
+    const before = starts();
+    fake.lose('startServer', 'before');
+    const { state, error } = await admin.carry(serverId, 'start');
+    expect([state, error?.code]).to.deep.equal(['compensated', 'outcome-unknown']);
+    expect(starts() - before).to.equal(1);
+    expect((await admin.server(serverId)).status).to.equal('stopped');
+    await carry('start');
+  });
+
   it('restarts it by a stop and a start', async () => {
     await carry('restart');
-    expect(fake.starts(serverId)).to.equal(3);
+    expect(fake.starts(serverId)).to.equal(4);
     expect(fake.calls.some(({ method }) => method === 'restartServer')).to.equal(false);
   });
 
@@ -160,5 +177,34 @@ describe('a session with an agent of version 1', function () {
       [],
     );
     expect(fake.isUp()).to.equal(true);
+  });
+
+  it('is written down in docs/operating.md, line by line', async () => {
+    const second = await startFakeVersion1Agent({ stopMs: STOP_MS });
+    try {
+      const blocks = await readCodeBlocks('docs/operating.md', '## A session with an agent of version 1');
+      const env = {
+        PATH: process.env['PATH'] ?? '',
+        API: `${url}/api/v1`,
+        TOKEN: admin.token,
+        AGENT_IP: '127.0.0.1',
+        AGENT_PORT: String(second.port),
+        WORK_DIR: second.workDir,
+        JAR_URL: 'http://127.0.0.1:1/paper.jar',
+        JAR_SHA256,
+      };
+      const script = blocks
+        .map(({ code }) => code)
+        .join('\n')
+        .replaceAll('"go-1"', '"go-2"');
+      const { stdout } = await run('bash', ['--norc', '-euc', script], { env, timeout: 30_000 });
+      const [kind, provisioned, started, accepted, said, rules, ...ends] = stdout.split('\n');
+      expect([kind, provisioned, started]).to.deep.equal(['version-1', 'succeeded', 'succeeded']);
+      expect(said).to.include('hello');
+      expect([accepted, rules, ...ends]).to.deep.equal(['true', 'be nicesucceeded', 'succeeded', '']);
+      expect(second.calls.filter(({ whileBlocked }) => whileBlocked)).to.deep.equal([]);
+    } finally {
+      await second.stop();
+    }
   });
 });
