@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { copyFile, readdir, readFile, stat } from 'node:fs/promises';
+import { copyFile, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import pino from 'pino';
@@ -9,6 +9,7 @@ import { createGrpcGateway } from '#src/agents/grpcGateway.js';
 import { AgentDriver, type ContractAgent } from '#test/contract/agentDriver.js';
 import { type AgentProcess, startAgentProcess } from './agentProcess.js';
 import { buildInstallerJar, type InstallerJar } from './installerJars.js';
+import { countInstallers } from './installerWatch.js';
 import { type JarServer, serveJar } from './jarServer.js';
 import { buildMinecraftJar, minecraftJavaMajor } from './minecraftJar.js';
 import { cheapJvmFlags } from './minecraftServer.js';
@@ -95,13 +96,7 @@ export async function startInstallerHost(mainClass: 'ForgeInstaller' | 'BuildToo
       const command = (await readFile(`/proc/${server?.pid}/cmdline`, 'utf8')).split('\0').filter(Boolean);
       expect(command.slice(-expected.length)).to.deep.equal(expected);
     },
-    async running() {
-      const environments = await Promise.all(
-        (await readdir('/proc')).map(pid => readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')),
-      );
-      return environments.filter(environment => environment.includes(`AYMC_INSTALLER=${agent.workDir}`))
-        .length;
-    },
+    running: () => countInstallers(agent.workDir),
     async takeAnotherServer() {
       await driver.cleanUp();
       driver = new AgentDriver(contractAgent(agent), gateway);
