@@ -1,5 +1,5 @@
+import type { AgentMark } from '#test/harness/agentMarks.js';
 import type { Verb } from '#test/harness/clusterUser.js';
-import type { AgentMark } from '#test/harness/faults.js';
 
 export const PARTS = ['worker', 'api', 'temporal', 'postgres', 'agent'] as const;
 export type PartName = (typeof PARTS)[number];
@@ -34,7 +34,7 @@ export const titleOf = ({ part, verb, boundary }: KillCase): string =>
  * What each kill is for: the first one for all that are held at their boundaries, since in a fleet servers stand
  * everywhere at once; and every kill for one that is not.
  */
-export function roundsOf(cases: readonly KillCase[]): KillCase[][] {
+export function roundsOf<Case extends KillCase>(cases: readonly Case[]): Case[][] {
   const held = cases.filter(({ boundary }) => boundary.held);
   const [first, ...others] = cases.filter(({ boundary }) => !boundary.held);
   return [[...held, ...(first ? [first] : [])], ...others.map(what => [what])];

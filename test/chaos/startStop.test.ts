@@ -14,7 +14,7 @@ import {
   serverOf,
   type StartStopOutcome,
 } from './startStopCases.js';
-import { strike } from './strike.js';
+import { strike, withLogs } from './strike.js';
 
 /** Most of a case is waiting for time-outs, so two clusters go through theirs at the same time. */
 const LANES: PartName[][] = [
@@ -52,7 +52,7 @@ describe('kill −9 at every step boundary of a start and a stop', function () {
           ...roundsOf(casesOf(part, 'start')),
           ...roundsOf(casesOf(part, 'stop')),
         ]);
-        table.run(rounds, round => carryOut(lane, round));
+        table.run(rounds, round => withLogs(lane.cluster, carryOut(lane, round)));
       }),
     );
   });
@@ -106,33 +106,23 @@ async function carryOut(
   { cluster, servers }: Lane,
   round: readonly KillCase[],
 ): Promise<Promise<StartStopOutcome>[]> {
-  const explained = async (cause: unknown): Promise<never> => {
-    throw new Error(`${String(cause)}\n${await cluster.logTails()}`, { cause });
-  };
   const [first] = round;
   if (!first) return [];
-  try {
-    const cast = round.map(what => {
-      const server = servers[serverOf(what)];
-      if (!server) throw new Error(`no server for "${nameOf(what.boundary)}"`);
-      return { server, victim: { what, serverId: server.id, agent: server.agent } };
-    });
-    await Promise.all(cast.map(({ server }) => makeReady(cluster, server, first)));
-    let pids = new Map<string, number[]>();
-    const struck = await strike(
-      cluster,
-      first.part,
-      cast.map(({ victim }) => victim),
-      async () => {
-        pids = await cluster.oracle.aliveOf();
-      },
-    );
-    return cast.map(({ victim, server: { id, port } }) =>
-      findOutcome(cluster, struck, victim, { port, pidsBefore: pids.get(id) ?? [] }).catch(explained),
-    );
-  } catch (cause) {
-    return explained(cause);
-  }
+  const cast = round.map(what => {
+    const server = servers[serverOf(what)];
+    if (!server) throw new Error(`no server for "${nameOf(what.boundary)}"`);
+    return { server, victim: { what, serverId: server.id, agent: server.agent } };
+  });
+  await Promise.all(cast.map(({ server }) => makeReady(cluster, server, first)));
+  let pids = new Map<string, number[]>();
+  const victims = cast.map(({ victim }) => victim);
+  const struck = await strike(cluster, first.part, victims, async () => {
+    pids = await cluster.oracle.aliveOf();
+  });
+  return cast.map(({ victim, server: { id, port } }) => {
+    const known = { port, pidsBefore: pids.get(id) ?? [] };
+    return withLogs(cluster, findOutcome(cluster, struck, victim, known));
+  });
 }
 
 /** Where the case before has failed, this one must not suffer from it. */

@@ -54,14 +54,15 @@ export async function findOutcome(
 ): Promise<StartStopOutcome> {
   const { serverId } = victim;
   let found = { status: '', pids: [] as readonly number[] };
-  const outcome = await settle(cluster, struck, victim, async () => {
+  const isTrue = async (): Promise<boolean> => {
     const { status } = await cluster.admin.server(serverId);
     const pids = await cluster.oracle.alive(serverId);
     found = { status, pids };
     return status === 'running'
       ? pids.length === 1 && (await answers(port))
       : status === 'stopped' && pids.length === 0;
-  });
+  };
+  const outcome = await settle(cluster, struck, victim, { isTrue });
   return { ...outcome, ...found, pidsBefore, overlaps: await cluster.oracle.overlaps(serverId) };
 }
 

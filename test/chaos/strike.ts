@@ -1,14 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import type { OperationEventView, OperationView } from '#src/contracts/operation.js';
 import { hasEnded } from '#src/domain/operation.js';
+import { AGENT_MARKS, hasEndedStep, waitForMark, type Trace } from '#test/harness/agentMarks.js';
 import { agentName, type Cluster } from '#test/harness/cluster.js';
-import { lastEvents, setTrap, waitForMark, type Trap } from '#test/harness/faults.js';
+import { lastEvents, setTrap, type Trap } from '#test/harness/faults.js';
 import type { Target } from '#test/harness/processes.js';
 import { waitFor } from '#test/harness/waitFor.js';
 import { nameOf, titleOf, type KillCase, type PartName } from './killCases.js';
 
 /** Status must be true within this time after a fault (the product's own promise). */
 const TRUTH_WITHIN_S = 90;
+/** Many are waited for at once, on a machine that has much to start meanwhile. */
+const LOOK_EVERY_MS = 500;
 const ENDS = new Set<string>(['succeeded', 'failed', 'cancelled', 'compensated']);
 
 /** A server of the cluster that is to be at a boundary when a part of it is killed. */
@@ -23,7 +26,7 @@ export interface Victim {
 export interface Outcome {
   readonly operation: OperationView;
   readonly events: readonly OperationEventView[];
-  /** The event at which it stood, where that was not its boundary. */
+  /** Where it stood, if not at its boundary: then nothing is proven. */
   readonly astray: string | undefined;
   /** From the kill till the operation had one recorded end and the truth was told about the server. */
   readonly secondsToTruth: number;
@@ -53,17 +56,28 @@ export async function strike(
   try {
     await Promise.all(trapped.map(victim => approach.toEvent(victim)));
     await Promise.all(marked.map(victim => approach.toMark(victim)));
-    const astray = await approach.findAstray(trapped);
+    const pastEvent = await approach.findPastEvent();
     for (const victim of passing) await approach.toEvent(victim);
     await lastLook();
     const at = Date.now();
     await Promise.all(targets.map(target => target.kill()));
+    const pastMark = approach.findPastMark();
     await approach.letGo();
     const restarted = Promise.all(targets.map(target => target.restart()));
     restarted.catch(() => undefined); // awaited with the outcomes
+    const astray = new Map([...pastEvent, ...pastMark]);
     return { at, restarted, operations: await approach.operations(), astray };
   } finally {
     await approach.letGo();
+  }
+}
+
+/** What fails is told with the end of every part's log. */
+export async function withLogs<T>(cluster: Cluster, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    throw new Error(`${String(cause)}\n${await cluster.logTails()}`, { cause });
   }
 }
 
@@ -85,6 +99,8 @@ function bySort(victims: readonly Victim[]) {
 /** The servers on their way to their boundaries, and what holds them there. */
 class Approach {
   readonly #asked = new Map<Victim, Promise<OperationView>>();
+  /** Of those that go to a mark. */
+  readonly #traces = new Map<Victim, Trace>();
   readonly #traps: Trap[] = [];
   readonly #frozen: Target[] = [];
 
@@ -100,31 +116,46 @@ class Approach {
   }
 
   async toMark(victim: Victim): Promise<void> {
-    const { serverId, agent: at, what } = victim;
-    const { boundary } = what;
+    const { boundary } = victim.what;
     if (!('mark' in boundary)) throw new Error(`${nameOf(boundary)} is no mark`);
-    const agent = this.cluster.agents[at];
-    if (!agent) throw new Error(`there is no agent ${at}`);
+    const target = this.cluster.part(agentName(victim.agent));
     const { id } = await this.#ask(victim);
-    await waitForMark(boundary.mark, agent.process.workDir, serverId, id);
+    const workDir = this.cluster.agents[victim.agent]?.process.workDir ?? '';
+    const trace = { workDir, serverId: victim.serverId, operationId: id };
+    this.#traces.set(victim, trace);
+    await waitForMark(boundary.mark, trace);
     if (boundary.held !== 'by freezing') return;
-    const target = this.cluster.part(agentName(at));
     target.freeze();
     this.#frozen.push(target);
   }
 
-  /** Whoever has got past its boundary, though a trap should hold it there, and the event at which it stands. */
-  async findAstray(victims: readonly Victim[]): Promise<Map<Victim, string>> {
+  /** Whoever is at another event than that whose trap was to hold it, and at which. */
+  async findPastEvent(): Promise<Map<Victim, string>> {
     const operations = await this.operations();
-    const last = await lastEvents(this.cluster.databaseUrl, [...operations.values()]);
-    const events = victims.map(victim => [victim, last.get(operations.get(victim) ?? '') ?? 'none'] as const);
-    return new Map(
-      events.filter(([{ what }, event]) => {
-        const name = nameOf(what.boundary);
-        // Which is no event itself.
-        return name === 'installed' ? event === 'succeeded' : event !== name;
-      }),
-    );
+    const events = await lastEvents(this.cluster.databaseUrl, [...operations.values()]);
+    const past = new Map<Victim, string>();
+    for (const [victim, id] of operations) {
+      const { boundary } = victim.what;
+      if (!('event' in boundary)) continue;
+      const event = events.get(id) ?? 'nothing';
+      // That a server is installed is no event itself.
+      const isThere = boundary.event === 'installed' ? event !== 'succeeded' : event === boundary.event;
+      if (!isThere) past.set(victim, `"${event}"`);
+    }
+    return past;
+  }
+
+  /** Whoever is no longer at its mark, though it was to stay there. Asks nobody: also when a part is dead. */
+  findPastMark(): Map<Victim, string> {
+    const past = new Map<Victim, string>();
+    for (const [victim, trace] of this.#traces) {
+      const { boundary } = victim.what;
+      if (!('mark' in boundary)) continue;
+      const isThere =
+        boundary.held === 'by freezing' ? !hasEndedStep(trace) : AGENT_MARKS[boundary.mark](trace);
+      if (!isThere) past.set(victim, `the end of "${boundary.mark}"`);
+    }
+    return past;
   }
 
   async operations(): Promise<Map<Victim, string>> {
@@ -147,18 +178,22 @@ class Approach {
   }
 }
 
-/** Waits for the end of one operation and for the truth about its server, as `isTrue` tells it. */
+/** Waits for the end of one operation and for the truth about its server, as `isTrue` tells it; looks `meanwhile`. */
 export async function settle(
   cluster: Cluster,
   struck: Strike,
   victim: Victim,
-  isTrue: () => Promise<boolean>,
+  { isTrue, meanwhile }: { isTrue: () => Promise<boolean>; meanwhile?: () => Promise<void> },
 ): Promise<Outcome> {
   const operationId = struck.operations.get(victim);
   if (operationId === undefined) throw new Error('nothing was asked of this server');
-  await waitFor(async () => (await hasCome(cluster, victim, operationId)) && (await isTrue()), {
+  const look = async (): Promise<boolean> => {
+    await meanwhile?.();
+    return (await hasCome(cluster, victim, operationId)) && isTrue();
+  };
+  await waitFor(look, {
     timeoutMs: TRUTH_WITHIN_S * 1000,
-    everyMs: 150,
+    everyMs: LOOK_EVERY_MS,
     what: `the truth after a kill of ${titleOf(victim.what)}`,
   });
   const secondsToTruth = (Date.now() - struck.at) / 1000;
@@ -183,7 +218,7 @@ async function hasCome({ admin }: Cluster, { serverId }: Victim, operationId: st
 
 /** What is wrong about an operation, whatever it was for; empty when nothing is. */
 export function complaintsOfOperation({ operation, events, secondsToTruth, astray }: Outcome): string[] {
-  const complaints = astray === undefined ? [] : [`it stood at "${astray}" when the part was killed`];
+  const complaints = astray === undefined ? [] : [`it stood at ${astray} when the part was killed`];
   if (operation.state !== 'succeeded') {
     complaints.push(`it ended ${operation.state} ${JSON.stringify(operation.error)}`);
   }

@@ -18,7 +18,7 @@ import { textOf, type ClusterUser } from '#test/harness/clusterUser.js';
 import { makeSmallDisk } from '#test/harness/faultsDisk.js';
 import { serveJar, type JarFault, type JarServer } from '#test/harness/jarServer.js';
 import { requireJdk } from '#test/harness/java.js';
-import { buildMinecraftJar, minecraftJavaMajor } from '#test/harness/minecraftJar.js';
+import { buildMinecraftJar, minecraftJavaMajor, withComment } from '#test/harness/minecraftJar.js';
 import { freePort } from '#processes/dev/ports.js';
 import { Part, startProgram } from '#test/harness/processes.js';
 import { waitFor } from '#test/harness/waitFor.js';
@@ -242,13 +242,6 @@ function expectFailure(operation: OperationView, code: ErrorCode): void {
   expect({ state: operation.state, code: operation.error?.code }).to.deep.equal({ state: 'failed', code });
   expect(operation.error?.detail).to.be.a('string').and.not.equal('');
   expect(operation.finished_at).to.be.a('string');
-}
-
-/** A zip ends in its comment, whose length stands before it. */
-function withComment(zip: Buffer, comment: string): Buffer {
-  const length = Buffer.alloc(2);
-  length.writeUInt16LE(Buffer.byteLength(comment));
-  return Buffer.concat([zip.subarray(0, -2), length, Buffer.from(comment)]);
 }
 
 async function filesOf(path: string): Promise<string[]> {

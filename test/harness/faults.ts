@@ -1,5 +1,3 @@
-import { readFile, readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import pg from 'pg';
 import { waitFor } from './waitFor.js';
 
@@ -102,85 +100,6 @@ export async function untilHeld(databaseUrl: string): Promise<void> {
   await withConnection(databaseUrl, connection =>
     waitFor(async () => (await connection.query(sql, [GATE])).rowCount, { what: 'a write to wait' }),
   );
-}
-
-/** What an agent has on its disk about an operation, for instants that it has no event of. */
-export const AGENT_MARKS = {
-  /** The step is in the ledger: from here on it happens exactly once. */
-  'step noted': async (workDir: string, _serverId: string, operationId: string) =>
-    (await read(join(workDir, '.aymc/ledger.jsonl'))).includes(`"op":"${operationId}"`),
-  /** The guard has started the JVM. */
-  'JVM started': async (workDir: string, serverId: string, operationId: string) =>
-    someRun(workDir, serverId, async run => {
-      const isOurs = (await read(join(run, 'run.json'))).includes(`"run_id":"${operationId}/`);
-      return isOurs && (await read(join(run, 'pid'))) !== '';
-    }),
-  /** The run is to end, and the console is about to be told. */
-  'stop noted': async (workDir: string, serverId: string) =>
-    someRun(workDir, serverId, async run => {
-      const record = await read(join(run, 'run.json'));
-      return record.includes('"stop_cause":"stop"') && record.includes('"ended_at_ms":0');
-    }),
-  /** The guard has written the exit code down. */
-  'JVM ended': async (workDir: string, serverId: string) =>
-    someRun(workDir, serverId, async run => {
-      const record = await read(join(run, 'run.json'));
-      return record.includes('"stop_cause":"stop"') && (await read(join(run, 'exit'))) !== '';
-    }),
-  /** The first bytes of the only download have come. */
-  'partly downloaded': async (workDir: string) =>
-    (await cached(workDir)).some(({ name, size }) => name.endsWith('.part') && size > 0),
-  /** The only artefact is whole, and is what it should be. */
-  verified: async (workDir: string) => (await cached(workDir)).some(({ name }) => name.endsWith('.jar')),
-  /** The jar is where the server is started from. */
-  'in place': async (workDir: string, serverId: string) =>
-    (await namesIn(join(workDir, serverId))).includes('server.jar'),
-  /** The installer works: nothing that it makes is finished. */
-  'installer runs': async (workDir: string, serverId: string) =>
-    (await namesIn(join(workDir, '.aymc/installs', serverId, 'files'))).length > 0,
-} as const;
-export type AgentMark = keyof typeof AGENT_MARKS;
-
-/** Looks as often as it can: an agent does not wait for us. */
-export async function waitForMark(
-  mark: AgentMark,
-  workDir: string,
-  serverId: string,
-  operationId: string,
-): Promise<void> {
-  await waitFor(() => AGENT_MARKS[mark](workDir, serverId, operationId), {
-    timeoutMs: SPRUNG_TIMEOUT_MS,
-    everyMs: 1,
-    what: `the agent's mark "${mark}"`,
-  });
-}
-
-/** Whether the newest run is as wanted; older ones have ended likewise. */
-async function someRun(workDir: string, serverId: string, is: (folder: string) => Promise<boolean>) {
-  const runs = join(workDir, '.aymc/servers', serverId, 'runs');
-  const newest = (await namesIn(runs)).sort().at(-1);
-  return newest !== undefined && is(join(runs, newest));
-}
-
-async function cached(workDir: string): Promise<{ name: string; size: number }[]> {
-  const folder = join(workDir, '.aymc/cache');
-  return Promise.all(
-    (await namesIn(folder)).map(async name => {
-      const size = await stat(join(folder, name)).then(
-        facts => facts.size,
-        () => 0,
-      );
-      return { name, size };
-    }),
-  );
-}
-
-function namesIn(folder: string): Promise<string[]> {
-  return readdir(folder).catch(() => []);
-}
-
-function read(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch(() => '');
 }
 
 async function connect(url: string): Promise<pg.Client> {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import pino from 'pino';
@@ -9,6 +9,7 @@ import { createGrpcGateway } from '#src/agents/grpcGateway.js';
 import { AgentDriver, type ContractAgent } from '#test/contract/agentDriver.js';
 import { type AgentProcess, startAgentProcess } from './agentProcess.js';
 import { buildInstallerJar, type InstallerJar, type InstallerName } from './installerJars.js';
+import { countInstallers } from './installerWatch.js';
 import { type JarServer, serveJar } from './jarServer.js';
 import { minecraftJavaMajor, type MinecraftJar } from './minecraftJar.js';
 import { cheapJvmFlags } from './minecraftServer.js';
@@ -95,13 +96,7 @@ export async function startInstallerHost(mainClass: InstallerName, build?: strin
       const command = (await readFile(`/proc/${server?.pid}/cmdline`, 'utf8')).split('\0').filter(Boolean);
       expect(command.slice(-expected.length)).to.deep.equal(expected);
     },
-    async running() {
-      const environments = await Promise.all(
-        (await readdir('/proc')).map(pid => readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')),
-      );
-      return environments.filter(environment => environment.includes(`AYMC_INSTALLER=${agent.workDir}`))
-        .length;
-    },
+    running: () => countInstallers(agent.workDir),
     async takeAnotherServer() {
       await driver.cleanUp();
       driver = new AgentDriver(contractAgent(agent), gateway);

@@ -82,3 +82,10 @@ function exists(path: string): Promise<boolean> {
     () => false,
   );
 }
+
+/** The same program in other bytes, which no cache has yet: the zip's comment, its last field, is replaced. */
+export function withComment(jar: Buffer, comment: string): Buffer {
+  const length = Buffer.alloc(2);
+  length.writeUInt16LE(Buffer.byteLength(comment));
+  return Buffer.concat([jar.subarray(0, -2), length, Buffer.from(comment)]);
+}

@@ -1,13 +1,19 @@
 import { createHash } from 'node:crypto';
 import { jar, json, serveUpstream, type LocalUpstream } from './serve.js';
 
-interface Version {
+interface ServerFile {
+  url: string;
+  sha1: string;
+  size: number;
+}
+
+export interface Version {
   id: string;
   type: 'release' | 'snapshot' | 'old_beta' | 'old_alpha';
   /** Absent: so old that it says none. */
   java?: number;
-  /** So old that there is none. */
-  withoutServer?: true;
+  /** Absent: the one that is served here. Null: so old that there is none. */
+  server?: ServerFile | null;
 }
 
 const VERSIONS: readonly Version[] = [
@@ -17,22 +23,22 @@ const VERSIONS: readonly Version[] = [
   { id: '24w14a', type: 'snapshot', java: 21 },
   { id: '1.14.2 Pre-Release 4', type: 'snapshot', java: 8 },
   { id: '1.7.10', type: 'release' },
-  { id: '1.0', type: 'release', withoutServer: true },
-  { id: 'b1.8', type: 'old_beta', withoutServer: true },
+  { id: '1.0', type: 'release', server: null },
+  { id: 'b1.8', type: 'old_beta', server: null },
 ];
 
-/** Mojang version manifest v2 [C], version JSON [C], §6 of the upstream facts. Every version has this jar. */
-export function serveMojang(serverJar: Buffer): Promise<LocalUpstream> {
+/** Mojang version manifest v2 [C], version JSON [C], §6 of the upstream facts. Every version of its own has this jar. */
+export function serveMojang(serverJar: Buffer, further: readonly Version[] = []): Promise<LocalUpstream> {
   return serveUpstream(url => {
     const sha1 = sha1Of(serverJar);
     const serverPath = `/v1/objects/${sha1}/server.jar`;
-    const files = VERSIONS.map(version => {
-      const server = { url: url + serverPath, sha1, size: serverJar.length };
+    const files = [...VERSIONS, ...further].map(version => {
+      const { server = { url: url + serverPath, sha1, size: serverJar.length } } = version;
       const file = JSON.stringify({
         id: version.id,
         type: version.type,
         releaseTime: '2026-06-17T09:55:00+00:00',
-        downloads: version.withoutServer ? {} : { server },
+        downloads: server ? { server } : {},
         ...(version.java !== undefined && {
           javaVersion: { component: 'java-runtime-delta', majorVersion: version.java },
         }),
