@@ -6,7 +6,7 @@ import { settings } from '#src/config/table.js';
 import { describeProcess, endProcessesOf, filesLeftIn } from '../harness/leaks.js';
 import { readEntries, type SuiteResult } from './results.js';
 import type { Services } from './services.js';
-import { root, type Share } from './suites.js';
+import { root, type Share, type Suite } from './suites.js';
 
 export interface SuiteRun {
   /** The run's own folder; the suite gets its temporary folder in there. */
@@ -53,7 +53,7 @@ export async function runShare({ suite, name, files }: Share, run: SuiteRun): Pr
     const child = spawn(process.execPath, command, {
       cwd: root,
       stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...environment(run), ...env, TMPDIR: temporary },
+      env: { ...environment(suite, run), ...env, TMPDIR: temporary },
     });
     const complaint = await untilEnd(child, suite.limitMinutes, run.signal);
     // Cut short, it had no chance to clear up after itself.
@@ -70,12 +70,12 @@ export async function runShare({ suite, name, files }: Share, run: SuiteRun): Pr
 }
 
 /** The settings of a developer's own installation are no business of tests. */
-function environment({ coverage }: SuiteRun): NodeJS.ProcessEnv {
+function environment({ measured }: Suite, { coverage }: SuiteRun): NodeJS.ProcessEnv {
   const ours = new Set<string>(settings.map(({ setting }) => setting.name));
   const others = Object.entries(process.env).filter(([name]) => !ours.has(name.replace(/_FILE$/, '')));
   return {
     ...Object.fromEntries(others),
-    ...(coverage && { NODE_V8_COVERAGE: coverage.v8, AYMC_COVERAGE_DIR: coverage.workflows }),
+    ...(measured && coverage && { NODE_V8_COVERAGE: coverage.v8, AYMC_COVERAGE_DIR: coverage.workflows }),
   };
 }
 
