@@ -1,9 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { renameIfThere } from '../files.js';
 import type { AgentPaths } from '../server/paths.js';
 import type { Registry } from '../server/registry.js';
+import { moveToTrash } from '../trash.js';
 import { endRun, STOP_TIMES } from './stop.js';
 import type { StepContext } from './step.js';
 
@@ -20,18 +18,14 @@ export async function deleteServer(
   const { server, report, uncancellable } = context;
   await endRun(server, STOP_TIMES, uncancellable, report);
   report({ phase: 'removing' });
-  await mkdir(paths.trash, { recursive: true });
-  const suffix = randomBytes(4).toString('hex');
-  const trashed = [];
+  const removals = [];
   for (const [kind, folder] of [
     ['files', server.paths.folder],
     ['state', server.paths.state],
     ['install', join(paths.installs, server.id)],
     ['snapshot', join(paths.snapshots, server.id)],
-  ] as const) {
-    const target = join(paths.trash, `${server.id}-${kind}-${suffix}`);
-    if (await renameIfThere(folder, target)) trashed.push(target);
-  }
+  ] as const)
+    removals.push(await moveToTrash(paths, folder, `${server.id}-${kind}`));
   registry.remove(server.id);
-  for (const folder of trashed) await rm(folder, { recursive: true, force: true });
+  for (const remove of removals) await remove();
 }

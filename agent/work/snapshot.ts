@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError, isMissing } from '../errors.js';
-import { exists, renameIfThere, syncFolder } from '../files.js';
+import { exists, syncFolder } from '../files.js';
 import { loadFacts } from '../server/facts.js';
 import type { AgentPaths } from '../server/paths.js';
 import type { ManagedServer } from '../server/server.js';
+import { moveToTrash } from '../trash.js';
 import { copyTree } from './copyTree.js';
 import { bytesOf, type StepContext } from './step.js';
 
@@ -64,17 +64,17 @@ export async function revertToSnapshot({ paths }: SnapshotDeps, context: StepCon
   const { whole } = snapshotOf(paths, context);
   if (!(await exists(whole))) return;
   report({ phase: 'reverting' });
+  const removals = [];
   const files = join(whole, FILES);
-  const trashed = await trashName(paths, server);
   if (await exists(files)) {
     // Taken up again after a crash between the two there may be no folder any more.
-    await renameIfThere(server.paths.folder, trashed);
+    removals.push(await moveToTrash(paths, server.paths.folder, `${server.id}-replaced`));
     await rename(files, server.paths.folder);
     await syncFolder(paths.workDir);
   }
   await server.replaceFacts(await loadFacts(join(whole, FACTS)));
-  await rm(dirname(whole), { recursive: true, force: true });
-  await rm(trashed, { recursive: true, force: true });
+  removals.push(await moveToTrash(paths, dirname(whole), `${server.id}-snapshot`));
+  for (const remove of removals) await remove();
 }
 
 /** Removes the server's snapshot, and what was staged for it. */
@@ -82,22 +82,17 @@ export async function discardSnapshot({ paths }: SnapshotDeps, context: StepCont
   const { server, report } = context;
   report({ phase: 'removing' });
   const { whole } = snapshotOf(paths, context);
-  for (const folder of [dirname(whole), join(paths.installs, server.id)]) {
-    // Renamed first: half a snapshot is none.
-    const trashed = await trashName(paths, server);
-    if (await renameIfThere(folder, trashed)) await rm(trashed, { recursive: true, force: true });
-  }
+  const removals = [
+    await moveToTrash(paths, dirname(whole), `${server.id}-snapshot`),
+    await moveToTrash(paths, join(paths.installs, server.id), `${server.id}-install`),
+  ];
+  for (const remove of removals) await remove();
 }
 
 function snapshotOf(paths: AgentPaths, { server, opId }: StepContext): Snapshot {
   // An op id is a token: by itself it may be a name that leads elsewhere.
   const whole = join(paths.snapshots, server.id, `op-${opId}`);
   return { whole, part: `${whole}.part` };
-}
-
-async function trashName({ trash }: AgentPaths, server: ManagedServer): Promise<string> {
-  await mkdir(trash, { recursive: true });
-  return join(trash, `${server.id}-${randomBytes(4).toString('hex')}`);
 }
 
 async function assertStopped(server: ManagedServer): Promise<void> {
