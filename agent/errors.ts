@@ -67,6 +67,11 @@ export function toAgentError(error: unknown): AgentError {
   return new AgentError('agent-failed', 'the agent failed; its log says why', { cause: error });
 }
 
+/** Of what the host's tools say, in English. */
+export function saysDiskFull(text: string): boolean {
+  return /No space left|quota exceeded/i.test(text);
+}
+
 /** `ENOENT` and its kind, of an error thrown by node:fs and others. */
 export function errnoOf(error: unknown): string | undefined {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;

@@ -6,7 +6,7 @@ import { join, sep } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { AgentError, errnoOf } from '../errors.js';
+import { AgentError, errnoOf, saysDiskFull } from '../errors.js';
 import { syncFileSystem } from '../files.js';
 
 /** A JDK has 350 MB in about 600 files. */
@@ -83,7 +83,7 @@ function upTo(bytesMax: number): Transform {
 }
 
 function explain(stderr: string): AgentError {
-  if (/No space left|quota exceeded/i.test(stderr)) return new AgentError('disk-full', 'the disk is full');
+  if (saysDiskFull(stderr)) return new AgentError('disk-full', 'the disk is full');
   return unusable(`tar refuses the archive: ${stderr.split('\n', 1)[0]?.slice(0, 200)}`);
 }
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { constants, copyFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { AgentError } from '../errors.js';
+import { AgentError, saysDiskFull } from '../errors.js';
 import { syncFileSystem } from '../files.js';
 import { folderSize } from '../sampling/folderSize.js';
 import { diskUse } from '../system.js';
@@ -50,6 +50,7 @@ export async function copyTree({ from, to, path, signal, onProgress }: CopyTree)
 }
 
 async function runCopy(from: string, to: string, path: string, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted(); // from here on the listener hears it
   const command = ['--pdeathsig', 'KILL', 'cp', '-a', '--reflink=auto', '--', `${from}/.`, to];
   const cp = spawn('setpriv', command, {
     env: { PATH: path, LC_ALL: 'C' },
@@ -68,7 +69,7 @@ async function runCopy(from: string, to: string, path: string, signal: AbortSign
   }
   signal.throwIfAborted();
   if (cp.exitCode === 0) return;
-  if (/No space left|quota exceeded/i.test(stderr)) throw new AgentError('disk-full', 'the disk is full');
+  if (saysDiskFull(stderr)) throw new AgentError('disk-full', 'the disk is full');
   const said = stderr.split('\n', 1)[0]?.slice(0, 300) ?? '';
   throw new AgentError('agent-failed', `the server's folder can't be copied: ${said}`);
 }
