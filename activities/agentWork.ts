@@ -12,7 +12,6 @@ import type { AgentAddress, AgentGateway } from '#src/agents/gateway.js';
 import { hasEnded } from '#src/agents/workState.js';
 import type { Bus } from '#src/bus/bus.js';
 import {
-  AGENT_WORK,
   type AgentActivities,
   type AgentWork,
   type AgentWorkInput,
@@ -60,18 +59,17 @@ const CANCEL_RETRY_MS = 500;
 
 export function createAgentActivities(deps: AgentActivityDeps): AgentActivities {
   const activity = (work: AgentWork) => (input: AgentWorkInput) => runOnAgent(deps, work, input);
-  const [provision, start, stop, kill, remove, installJava, stage, snapshot, revert, discard] = AGENT_WORK;
   return {
-    provisionOnAgent: activity(provision),
-    startOnAgent: activity(start),
-    stopOnAgent: activity(stop),
-    killOnAgent: activity(kill),
-    deleteOnAgent: activity(remove),
-    installJavaOnAgent: activity(installJava),
-    stageOnAgent: activity(stage),
-    snapshotOnAgent: activity(snapshot),
-    revertOnAgent: activity(revert),
-    discardOnAgent: activity(discard),
+    provisionOnAgent: activity('provision'),
+    startOnAgent: activity('start'),
+    stopOnAgent: activity('stop'),
+    killOnAgent: activity('kill'),
+    deleteOnAgent: activity('delete'),
+    installJavaOnAgent: activity('installJava'),
+    stageOnAgent: activity('stage'),
+    snapshotOnAgent: activity('snapshot'),
+    revertOnAgent: activity('revert'),
+    discardOnAgent: activity('discard'),
   };
 }
 

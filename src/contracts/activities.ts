@@ -37,19 +37,17 @@ export interface OperationActivities {
   }): Promise<void>;
 }
 
-export const AGENT_WORK = [
-  'provision',
-  'start',
-  'stop',
-  'kill',
-  'delete',
-  'installJava',
-  'stage',
-  'snapshot',
-  'revert',
-  'discard',
-] as const;
-export type AgentWork = (typeof AGENT_WORK)[number];
+export type AgentWork =
+  | 'provision'
+  | 'start'
+  | 'stop'
+  | 'kill'
+  | 'delete'
+  | 'installJava'
+  | 'stage'
+  | 'snapshot'
+  | 'revert'
+  | 'discard';
 
 export interface AgentWorkInput {
   operationId: string;

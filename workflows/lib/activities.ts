@@ -58,20 +58,11 @@ const LIMITS: Record<AgentWork, ActivityOptions> = {
   },
 };
 
-const proxies: { [W in AgentWork]: ReturnType<typeof proxyActivities<AgentActivities>>[`${W}OnAgent`] } = {
-  provision: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.provision }).provisionOnAgent,
-  start: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.start }).startOnAgent,
-  stop: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.stop }).stopOnAgent,
-  kill: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.kill }).killOnAgent,
-  delete: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.delete }).deleteOnAgent,
-  installJava: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.installJava }).installJavaOnAgent,
-  stage: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.stage }).stageOnAgent,
-  snapshot: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.snapshot }).snapshotOnAgent,
-  revert: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.revert }).revertOnAgent,
-  discard: proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.discard }).discardOnAgent,
-};
+/** What each is limited to is said with its call. */
+const agent = proxyActivities<AgentActivities>({ ...onAgent, ...LIMITS.start });
 
 /** The activity of each kind of work, with the summary that operators read beside it. */
 export function agentActivity(work: AgentWork, summary: string): AgentActivities[`${AgentWork}OnAgent`] {
-  return input => proxies[work].executeWithOptions({ ...onAgent, ...LIMITS[work], summary }, [input]);
+  const activity = agent[`${work}OnAgent`];
+  return input => activity.executeWithOptions({ ...onAgent, ...LIMITS[work], summary }, [input]);
 }
