@@ -17,7 +17,6 @@ import { findRun, killServer, stopServer } from './stop.js';
 /** Of one look or call; waiting for a stop of another server is a part of it. */
 const CALL_MS = 60_000;
 const TASKS_MAX = 10_000;
-const ENDINGS: ReadonlySet<Task['work']['$case']> = new Set(['stop', 'delete']);
 /** An agent that stops servers one after the other keeps everybody else waiting for minutes. */
 const PATIENCE_MS = 300_000;
 
@@ -56,10 +55,7 @@ export class Works {
     const known = this.#tasks.get(id);
     if (known) return known.status;
     this.#makeRoom();
-    const takesOver = work.$case === 'kill' ? !work.kill.beside : ENDINGS.has(work.$case);
-    if (takesOver) {
-      this.#supersede(agent.id, serverId);
-    }
+    if (takesOver(work)) this.#supersede(agent.id, serverId);
     const status = { key, state: WorkState.IN_PROGRESS, ...NOTHING_SAID };
     const ending = new AbortController();
     const task = { id, agentId: agent.id, serverId, work, status, ending, watchers: new Set<() => void>() };
@@ -183,6 +179,11 @@ export class Works {
 
 const NO_PROGRESS: WorkProgress = { phase: '', percent: -1, message: '', bytesDone: 0, bytesTotal: 0 };
 const NOTHING_SAID = { progress: undefined, errorCode: '', errorDetail: '', server: undefined };
+
+/** Whether what is under way for the server ends with it. */
+function takesOver(work: Task['work']): boolean {
+  return work.$case === 'stop' || work.$case === 'delete' || (work.$case === 'kill' && !work.kill.beside);
+}
 
 async function perform(deps: StepDeps, step: Step, work: Task['work']): Promise<ServerState | undefined> {
   const { agent, serverId, options } = step;
