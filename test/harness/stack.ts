@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
+import type { AgentAddress } from '#src/agents/gateway.js';
 import { loadConfig } from '#src/config.js';
 import type { OperationView } from '#src/contracts/operation.js';
 import type { Database } from '#src/db/connect.js';
@@ -15,7 +16,6 @@ import { startApi } from '#processes/parts/api.js';
 import { openCore, type Core } from '#processes/parts/core.js';
 import { startWorker } from '#processes/parts/worker.js';
 import { buildAgent } from '../build.js';
-import type { FakeAgent } from '../fakeAgent.js';
 import { createTestDatabase } from './database.js';
 import './quietTemporal.js';
 import { createTestNamespace } from './temporal.js';
@@ -29,8 +29,8 @@ export interface TestStack {
   operations: Operations;
   /** A connection of the test's own, to look and to signal. */
   temporal: Client;
-  /** A row for a scripted agent; answers its id. */
-  register(agent: FakeAgent): Promise<string>;
+  /** A row for an agent; answers its id. */
+  register(agent: { address: AgentAddress }): Promise<string>;
   /** REST and sockets as well, until the stack's end; answers their URL. */
   serve(): Promise<string>;
   /** Waits until the operation has ended. */

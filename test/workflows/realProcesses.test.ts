@@ -5,8 +5,7 @@ import type { ServerState } from '#proto/gen/agent.js';
 import { row } from '#src/db/sql.js';
 import type { ServerRow } from '#src/db/types.js';
 import type { OperationKind } from '#src/domain/operation.js';
-import { deriveSecretKey, sealSecret } from '#src/security/secretBox.js';
-import { buildAgent, buildServer } from '../build.js';
+import { buildServer } from '../build.js';
 import { copiesOf, makeShellAgent, type ShellAgent } from '../harness/shellAgent.js';
 import { startTestStack, type TestStack } from '../harness/stack.js';
 import { waitFor } from '../harness/waitFor.js';
@@ -25,11 +24,7 @@ describe('the status of a server follows its real process', function () {
   before(async () => {
     stack = await startTestStack();
     agent = await makeShellAgent();
-    const { host, port, token } = agent.process;
-    const key = deriveSecretKey(stack.core.jwtSecret);
-    const sealed = token === null ? null : sealSecret(key, token);
-    agentId = (await buildAgent(stack.db, { ip_address: host, port, tls_mode: 'plaintext', token: sealed }))
-      .id;
+    agentId = await stack.register(agent);
   });
   after(async () => {
     await stack.stop();

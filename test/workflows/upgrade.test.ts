@@ -19,8 +19,7 @@ import { listOperationEvents } from '#src/db/operationQueries.js';
 import { row } from '#src/db/sql.js';
 import type { ServerRow } from '#src/db/types.js';
 import type { OperationKind } from '#src/domain/operation.js';
-import { deriveSecretKey, sealSecret } from '#src/security/secretBox.js';
-import { buildAgent, buildServer } from '../build.js';
+import { buildServer } from '../build.js';
 import { tinyJar } from '../harness/fakeJava.js';
 import { serveJar, type JarServer } from '../harness/jarServer.js';
 import { copiesOf, makeShellAgent, type ShellAgent } from '../harness/shellAgent.js';
@@ -53,10 +52,7 @@ describe('an upgrade', function () {
     folder = await mkdtemp(join(tmpdir(), 'aymc-upgrade-'));
     await writeFile(join(folder, 'server.sh'), SERVER);
     [stack, agent] = await Promise.all([startTestStack(), makeShellAgent()]);
-    const { host, port, token } = agent.process;
-    const sealed = token === null ? null : sealSecret(deriveSecretKey(stack.core.jwtSecret), token);
-    agentId = (await buildAgent(stack.db, { ip_address: host, port, tls_mode: 'plaintext', token: sealed }))
-      .id;
+    agentId = await stack.register(agent);
     jars = {
       newer: await serve('newer'),
       other: await serve('other'),
