@@ -15,6 +15,7 @@ import { DESIRED_STATES, SERVER_STATUSES } from '#src/domain/serverState.js';
 import { WEBHOOK_FORMATS } from '#src/domain/webhook.js';
 import { buildAgent, buildOperation, buildServer, buildUser } from '#test/build.js';
 import { createEmptyDatabase, createTestDatabase, type TestDatabase } from '#test/harness/database.js';
+import { waitFor } from '#test/harness/waitFor.js';
 
 describe('migrations', () => {
   let database: TestDatabase;
@@ -204,8 +205,10 @@ describe('schema', () => {
   it('keeps updated_at itself, and a saved instance shows it', async () => {
     const server = await buildServer(db);
     const before = server.updated_at;
+    await untilAfter(before);
     await server.update({ name: 'renamed' });
     expect(server.updated_at).to.be.greaterThan(before);
+    await untilAfter(server.updated_at);
     const plain = await row<{ updated_at: Date }>(
       db,
       'UPDATE servers SET port = NULL WHERE id = $1 RETURNING updated_at',
@@ -254,6 +257,11 @@ describe('schema', () => {
     });
   });
 });
+
+/** A Date has milliseconds: two writes within one of them could not be told apart. */
+async function untilAfter(time: Date): Promise<void> {
+  await waitFor(() => Date.now() > time.getTime(), { everyMs: 1, what: 'the next millisecond' });
+}
 
 async function relations(db: Database): Promise<string[]> {
   const found = await rows<{ name: string }>(
